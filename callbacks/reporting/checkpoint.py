@@ -1,0 +1,45 @@
+"""The two checkpoints of a run: the best epoch's and the last."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+
+class Checkpoint(ModelCheckpoint):
+    """Keeps ``best.ckpt`` and ``last.ckpt``, saved at the end of an epoch, from which a run goes on to the bit.
+
+    Args:
+        dirpath: folder for both files.
+        monitor: quantity that says which epoch is best, such as "val/accuracy"; without it the last is the best.
+        mode: whether the best is the "min" or the "max" of it.
+        every_n_train_steps: save ``last.ckpt`` within epochs too, for epochs that take hours; 0 for never.
+    """
+
+    def __init__(
+        self,
+        dirpath: str | Path,
+        monitor: str | None = None,
+        mode: Literal["min", "max"] = "min",
+        every_n_train_steps: int = 0,
+    ) -> None:
+        super().__init__(
+            dirpath=dirpath,
+            filename="best",
+            monitor=monitor,
+            mode=mode,
+            save_last=True,
+            save_on_train_epoch_end=True,
+            auto_insert_metric_name=False,
+            enable_version_counter=False,
+        )
+        self.every_n_steps_within = every_n_train_steps
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        every = self.every_n_steps_within
+        # On an epoch's last batch the epoch's own checkpoint is about to be saved, and is the one that resumes exactly.
+        if every and trainer.global_step % every == 0 and not trainer.is_last_batch:
+            trainer.save_checkpoint(Path(str(self.dirpath)) / "last.ckpt")

@@ -1,0 +1,183 @@
+"""The plug-in contract: a technique fills slots of a module it supports, and refuses to do nothing."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from zoo.batch import Batch
+from zoo.errors import ZooError
+from zoo.module import BatchTransform, Initializer, OptimizerWrapper, Penalty, ZooModule
+from zoo.task import Output
+
+
+class UnsupportedModule(ZooError):
+    """A technique was given a module that lacks what it plugs into; names both."""
+
+
+class NoEffect(ZooError):
+    """A technique was attached and changed nothing: a filter that matches no layer, a strength of zero."""
+
+
+class Conflict(ZooError):
+    """Two techniques want one slot; names both and what to drop."""
+
+
+class Technique(Callback):
+    """Base of all techniques: a Lightning callback that plugs one training idea into a module's slots.
+
+    A subclass stores its arguments in ``__init__``, names what it needs in ``supports`` and fills slots in
+    ``attach`` through ``plug`` and ``claim``, which also watch whether it ever acts. A technique that acts elsewhere
+    (on gradients, in a hook) calls ``acted`` when it has changed something.
+
+    Attributes:
+        supports: the class, or runtime-checkable protocol, that a module must satisfy.
+        patience: training batches within which the technique has to act before ``NoEffect`` is raised.
+    """
+
+    supports: ClassVar[type] = ZooModule
+    patience: int = 8
+    _has_acted: bool = False
+    _batches_seen: int = 0
+    _displaced: dict[str, Any] = {}  # noqa: RUF012  replaced, never changed: the defaults of claimed slots
+
+    @property
+    def name(self) -> str:
+        """The key of this technique in the slots, and its name in messages."""
+        return type(self).__name__
+
+    def attach(self, module: ZooModule) -> None:
+        """Fill slots of ``module``; called once a fit, before weights are restored and optimizers exist."""
+        raise NotImplementedError
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage != "fit":
+            return
+        if not isinstance(pl_module, ZooModule) or not isinstance(pl_module, self.supports):
+            raise UnsupportedModule(
+                f"{self.name} does not support {type(pl_module).__name__}: it needs a {self.supports.__name__};"
+                f" drop {self.name} or choose another model"
+            )
+        self._has_acted, self._batches_seen = False, 0
+        self.attach(pl_module)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit" and isinstance(pl_module, ZooModule):
+            self.detach(pl_module)
+
+    def detach(self, module: ZooModule) -> None:
+        """Leave every slot as it was found, so that a later fit without this technique is without it."""
+        module.initializers.pop(self.name, None)
+        module.batch_transforms.pop(self.name, None)
+        module.penalties.pop(self.name, None)
+        module.optimizer_wrappers.pop(self.name, None)
+        for claimed in [slot for slot, owner in module.slot_owners.items() if owner == self.name]:
+            del module.slot_owners[claimed]
+            slot_name, _, key = claimed.partition(".")
+            if key:
+                getattr(module, slot_name).pop(key, None)
+            else:
+                setattr(module, slot_name, self._displaced.pop(slot_name))
+
+    def acted(self) -> None:
+        """Note that the technique has changed something."""
+        self._has_acted = True
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        # A subclass that needs this hook calls super().
+        self._batches_seen += 1
+        if self._batches_seen == self.patience:
+            self.require_effect(self.patience)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if 0 < self._batches_seen < self.patience:
+            self.require_effect(self._batches_seen)
+
+    def require_effect(self, batches: int) -> None:
+        """Raise ``NoEffect`` unless the technique has acted."""
+        if not self._has_acted:
+            raise NoEffect(
+                f"{self.name} has changed nothing in the first {batches} training batches; {self.no_effect_hint()}"
+            )
+
+    def no_effect_hint(self) -> str:
+        """What a user should look at when the technique did nothing."""
+        return f"check its strength and its filters, or drop {self.name}"
+
+    # Slots that techniques share ------------------------------------------------------------------------------------
+
+    def add_initializer(self, module: ZooModule, function: Initializer) -> None:
+        """Fill weights before training; acts when any parameter was written to."""
+
+        def watched(module: ZooModule) -> None:
+            before = _versions(module)
+            function(module)
+            if _versions(module) == before:
+                raise NoEffect(f"{self.name} has initialised nothing in {type(module).__name__}: {self.no_effect_hint()}")
+            self.acted()
+
+        module.initializers[self.name] = watched
+        if self.name in module.initialized:  # a second fit keeps what the first has learnt
+            self.acted()
+
+    def add_batch_transform(self, module: ZooModule, function: BatchTransform) -> None:
+        """Change training batches; acts when a batch comes back as another object."""
+
+        def watched(module: ZooModule, batch: Batch) -> Batch:
+            changed = function(module, batch)
+            if changed is not batch:
+                self.acted()
+            return changed
+
+        module.batch_transforms[self.name] = watched
+
+    def add_penalty(self, module: ZooModule, function: Penalty) -> None:
+        """Add a scalar to the loss; acts when that scalar has a gradient."""
+
+        def watched(module: ZooModule, batch: Batch, output: Output) -> Tensor:
+            penalty = function(module, batch, output)
+            if penalty.requires_grad:
+                self.acted()
+            return penalty
+
+        module.penalties[self.name] = watched
+
+    def add_optimizer_wrapper(self, module: ZooModule, function: OptimizerWrapper) -> None:
+        """Wrap every optimizer; acts when it was asked to."""
+        module.optimizer_wrappers[self.name] = self._watch(function)
+
+    # Slots with room for one ----------------------------------------------------------------------------------------
+
+    def claim(self, module: ZooModule, slot: str, function: Callable[..., Any], key: str | None = None) -> None:
+        """Take a slot with room for one: ``objective``, or ``optimizer_factories`` of the network ``key``."""
+        place = slot if key is None else f"{slot}.{key}"
+        owner = module.slot_owners.get(place)
+        if owner is not None and owner != self.name:
+            raise Conflict(f"{owner} and {self.name} both want the slot {place}; drop one of them")
+        if key is not None and key not in module.networks():
+            names = ", ".join(module.networks())
+            raise UnsupportedModule(
+                f"{self.name}: {type(module).__name__} has no network called {key!r}; it has: {names}"
+            )
+        module.slot_owners[place] = self.name
+        if key is None:
+            if owner is None:
+                self._displaced = {**self._displaced, slot: getattr(module, slot)}
+            setattr(module, slot, self._watch(function))
+        else:
+            getattr(module, slot)[key] = self._watch(function)
+
+    def _watch(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(*args: Any) -> Any:
+            self.acted()
+            return function(*args)
+
+        return watched
+
+
+def _versions(module: ZooModule) -> list[int]:
+    """Counters that torch raises whenever a tensor is written to in place."""
+    return [tensor._version for tensor in [*module.parameters(), *module.buffers()]]

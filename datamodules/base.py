@@ -1,0 +1,262 @@
+"""What every data set of the zoo shares: order, resuming, checks, and the facts that models are linked to."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from datamodules.checks import check_inputs
+from zoo.errors import DataError, ResumeError
+from zoo.randomness import permutation, run_seed
+
+
+class TensorSplit(Dataset[tuple[Tensor, ...]]):
+    """A split held in memory and indexed by whole batches: ``split[indices] -> (x, y, indices)``.
+
+    Args:
+        x: inputs, (N, ...); images stay uint8 until they are on the device.
+        y: targets, (N, ...).
+    """
+
+    def __init__(self, x: Tensor, y: Tensor) -> None:
+        self.x, self.y = x, y
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, indices: Tensor) -> tuple[Tensor, ...]:
+        return self.x[indices], self.y[indices], indices
+
+
+class BatchOrder(DistributedSampler[Any]):
+    """Yields the indices of whole batches: a function of (seed, epoch) and of this process' rank, of nothing else.
+
+    A DistributedSampler, so that Lightning neither replaces it nor deals the samples out a second time.
+
+    Args:
+        size: samples in the split.
+        batch_size: samples in a batch of one process.
+        shuffle: a new permutation each epoch; otherwise the order of the split.
+        drop_last: leave out a last batch that is not full.
+        rank, world_size: this process and how many there are.
+    """
+
+    def __init__(
+        self, size: int, batch_size: int, shuffle: bool, drop_last: bool = False, rank: int = 0, world_size: int = 1
+    ) -> None:
+        super().__init__(range(size), world_size, rank, shuffle, run_seed())  # type: ignore[arg-type]
+        self.size, self.batch_size, self.drop_partial = size, batch_size, drop_last
+        self.start = 0
+
+    def __len__(self) -> int:
+        return len(range(0, self._samples_here(), self.batch_size)) - self._drops_one()
+
+    def _samples_here(self) -> int:
+        # While training every rank gets as many as the first (the others repeat one): the ranks step together.
+        # In evaluation nothing is repeated, so that metrics are those of the split.
+        first = 0 if self.shuffle else self.rank
+        return len(range(first, self.size, self.num_replicas))
+
+    def _drops_one(self) -> bool:
+        return self.drop_partial and self._samples_here() % self.batch_size != 0
+
+    def __iter__(self) -> Iterator[Tensor]:  # type: ignore[override]
+        # A generator: Lightning calls iter() before it sets the epoch, and the body runs at the first next().
+        order = permutation(self.size, self.seed, "order", self.epoch) if self.shuffle else torch.arange(self.size)
+        mine = order[self.rank :: self.num_replicas]
+        if self.shuffle and len(mine) < self._samples_here():
+            mine = torch.cat([mine, order[:1]])
+        start, self.start = self.start, 0
+        for batch in range(start, len(self)):
+            yield mine[batch * self.batch_size : (batch + 1) * self.batch_size]
+
+
+class BatchLoader(DataLoader[Any]):
+    """A loader of whole batches that a run may leave in the middle of an epoch and take up again.
+
+    The position itself is Lightning's own count of finished batches; what is stored here makes sure that the count
+    still means the same samples.
+    """
+
+    def __init__(self, split: Dataset[Any], order: BatchOrder, num_workers: int = 0, pin_memory: bool = False) -> None:
+        super().__init__(
+            split,
+            sampler=order,
+            batch_size=None,  # the sampler yields whole batches
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+            persistent_workers=num_workers > 0,
+        )
+        self.order = order
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        # Lazy as well: workers would start to fetch the old epoch's order before set_epoch().
+        yield from super().__iter__()
+
+    def state_dict(self) -> dict[str, int]:
+        """What the count of finished batches depends on."""
+        order = self.order
+        return {"size": order.size, "batch_size": order.batch_size, "world_size": order.num_replicas, "seed": order.seed}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Raise ResumeError when the middle of the saved epoch cannot be found again."""
+        for name, now in self.state_dict().items():
+            if state.get(name, now) != now:
+                raise ResumeError(
+                    f"the checkpoint is from the middle of an epoch with {name}={state[name]}, this run has {now};"
+                    f" resume with {name}={state[name]} or from a checkpoint of an epoch's end"
+                )
+
+
+class ZooDataModule(LightningDataModule):
+    """Base of all data sets: a subclass fills ``self.splits`` in ``load`` and states the facts that models link to.
+
+    Args:
+        batch_size: training samples in a step of one process, or "full" for the whole training split at once.
+        eval_batch_size: samples in a batch of validation, test and prediction.
+        drop_last: leave out the last training batch when it is not full; evaluation never drops anything.
+        num_workers: processes that read samples; 0 is fastest for data in memory.
+    """
+
+    train_transforms_enabled: bool = True
+
+    def __init__(
+        self,
+        batch_size: int | Literal["full"] = 128,
+        eval_batch_size: int = 512,
+        drop_last: bool = False,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        if batch_size != "full" and batch_size < 1:
+            raise DataError(f"batch_size must be at least 1 or 'full', got {batch_size}")
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.drop_last, self.num_workers = drop_last, num_workers
+        self.splits: dict[str, Dataset[Any]] = {}
+
+    # Facts ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def num_classes(self) -> int:
+        """Classes to tell apart."""
+        raise self._lacks("num_classes", "its targets are not classes; use the task Regression")
+
+    @property
+    def num_targets(self) -> int:
+        """Values to predict for each sample."""
+        raise self._lacks("num_targets", "its targets are classes; use the task Classification")
+
+    @property
+    def in_features(self) -> int:
+        """Numbers in one flattened sample."""
+        raise self._lacks("in_features", "its samples have no fixed size")
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of one image."""
+        raise self._lacks("in_channels", "its samples are not images; use a model for vectors such as MLP")
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of one image, in pixels."""
+        raise self._lacks("image_size", "its samples are not images; use a model for vectors such as MLP")
+
+    def _lacks(self, fact: str, why: str) -> DataError:
+        return DataError(f"the model asks for {fact}, which {type(self).__name__} does not have: {why}")
+
+    # Splits ---------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def load(self) -> dict[str, Dataset[Any]]:
+        """Read the splits "train", "val" and "test"; called once, after ``prepare_data``."""
+
+    def setup(self, stage: str) -> None:
+        if not self.splits:
+            self.splits = self.load()
+            for name, split in self.splits.items():
+                self.check(split, f"{type(self).__name__} {name}")
+        if stage == "fit" and self.drop_last and len(self.train_order()) == 0:
+            raise DataError(
+                f"{type(self).__name__} train: {len(self.splits['train'])} samples make no full batch of"  # type: ignore[arg-type]
+                f" {self.batch_size}; lower --data.batch_size or leave out --data.drop_last"
+            )
+
+    def check(self, split: Dataset[Any], where: str) -> None:
+        """Raise DataError when a split is empty or holds something that no network can take."""
+        if len(split) == 0:  # type: ignore[arg-type]
+            raise DataError(f"{where}: the split is empty")
+        if isinstance(split, TensorSplit):
+            check_inputs(split.x, split.y, where)
+
+    @property
+    def train_targets(self) -> Tensor | None:
+        """Targets of the training split, from which a task learns scales and class weights."""
+        split = self.splits["train"]
+        return split.y if isinstance(split, TensorSplit) else None
+
+    @property
+    def last_batch_size(self) -> int:
+        """Samples in the last training batch of an epoch."""
+        order = self.train_order()
+        return order._samples_here() % order.batch_size or order.batch_size if not order.drop_partial else order.batch_size
+
+    # Loaders --------------------------------------------------------------------------------------------------------
+
+    def train_order(self) -> BatchOrder:
+        """The order of the training split for this process."""
+        size = len(self.splits["train"])  # type: ignore[arg-type]
+        rank, world_size = self._place()
+        batch_size = -(-size // world_size) if self.batch_size == "full" else self.batch_size
+        return BatchOrder(size, batch_size, True, self.drop_last, rank, world_size)
+
+    def train_dataloader(self) -> BatchLoader:
+        order = self.train_order()
+        if self.trainer is not None and self.trainer.fit_loop.restarting:
+            # How many batches of the interrupted epoch are done, as the restored loop has it.
+            done = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed
+            order.start = done % max(len(order), 1)
+        return self._loader("train", order)
+
+    def val_dataloader(self) -> BatchLoader:
+        return self._eval_loader("val")
+
+    def test_dataloader(self) -> BatchLoader:
+        return self._eval_loader("test")
+
+    def predict_dataloader(self) -> BatchLoader:
+        return self._eval_loader("test")
+
+    def _eval_loader(self, name: str) -> BatchLoader:
+        size = len(self.splits[name])  # type: ignore[arg-type]
+        rank, world_size = self._place()
+        return self._loader(name, BatchOrder(size, self.eval_batch_size, False, False, rank, world_size))
+
+    def _loader(self, name: str, order: BatchOrder) -> BatchLoader:
+        return BatchLoader(self.splits[name], order, self.num_workers, pin_memory=self._on_cuda())
+
+    def _place(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+
+    def _on_cuda(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+
+    # On the device --------------------------------------------------------------------------------------------------
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> tuple[Tensor, Tensor]:
+        x, y, index = batch
+        assert self.trainer is not None
+        if self.trainer.training:
+            x = self.augment_batch(x, index, run_seed(), self.trainer.current_epoch)
+        return self.transform_batch(x), y
+
+    def augment_batch(self, x: Tensor, index: Tensor, seed: int, epoch: int) -> Tensor:
+        """Augment training inputs on the device; every draw is a function of (seed, epoch, index)."""
+        return x
+
+    def transform_batch(self, x: Tensor) -> Tensor:
+        """Bring inputs of every split into the form that networks take, such as normalised floats."""
+        return x

@@ -1,0 +1,83 @@
+"""Image sets that are files under the data root, downloaded when they are not there."""
+
+from abc import abstractmethod
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch.utilities import rank_zero_info
+from torch.utils.data import Dataset
+
+from datamodules.augment import ImageTransform
+from datamodules.images import ImageDataModule
+from datamodules.root import data_root
+from zoo.errors import DataError
+
+
+class DownloadedImages(ImageDataModule):
+    """Base of image sets that come from the network once; a subclass says which files, how to get and to read them.
+
+    Args:
+        root: folder of all data sets; None is the environment variable ZOO_DATA, else a cache folder.
+        batch_size, val_fraction, augment, split_seed, eval_batch_size, drop_last, num_workers: see ImageDataModule.
+    """
+
+    def __init__(
+        self,
+        root: str | None = None,
+        batch_size: int | Literal["full"] = 128,
+        val_fraction: float = 0.1,
+        augment: list[ImageTransform] | None = None,
+        split_seed: int = 0,
+        eval_batch_size: int = 512,
+        drop_last: bool = False,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(batch_size, val_fraction, augment, split_seed, eval_batch_size, drop_last, num_workers)
+        self.root = data_root(root)
+
+    @abstractmethod
+    def files(self) -> list[Path]:
+        """The files that ``read`` opens, under ``self.root``."""
+
+    @abstractmethod
+    def download(self) -> None:
+        """Bring all of ``files()`` into being."""
+
+    def prepare_data(self) -> None:
+        """Download what is missing; Lightning calls this in one process of each machine.
+
+        Raises:
+            DataError: files are missing and could not be downloaded, such as offline.
+        """
+        missing = self.missing()
+        if missing:
+            rank_zero_info(f"{type(self).__name__}: downloading to {self.root}")
+            try:
+                self.download()
+            # RuntimeError and EOFError are a wrong checksum and a broken archive.
+            except (OSError, HTTPException, RuntimeError, EOFError) as error:
+                lines = str(error).strip().splitlines() or [type(error).__name__]
+                raise self._missing_error(missing, f"and the download failed ({lines[-1].strip()})") from error
+
+    def missing(self) -> list[Path]:
+        """Those of ``files()`` that are not there."""
+        return [path for path in self.files() if not path.is_file()]
+
+    def load(self) -> dict[str, Dataset[Any]]:
+        missing = self.missing()
+        if missing:
+            raise self._missing_error(missing, "and nothing was downloaded: call prepare_data() first")
+        return super().load()
+
+    def damaged(self, path: Path, why: object) -> DataError:
+        """The error for a file that is there but cannot be read."""
+        return DataError(f"{type(self).__name__}: cannot read {path} ({why}); delete it, and the next run fetches it anew")
+
+    def _missing_error(self, missing: list[Path], why: str) -> DataError:
+        folder = missing[0].parent
+        names = ", ".join(path.name for path in missing)
+        return DataError(
+            f"{type(self).__name__}: {names} not found in {folder} {why}; put the files there, or point --data.root or"
+            f" the environment variable ZOO_DATA at the folder that has {missing[0].relative_to(self.root)}"
+        )

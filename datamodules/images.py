@@ -1,0 +1,88 @@
+"""Small image sets in memory: uint8 tensors, augmented and normalised as whole batches on the device."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from datamodules.augment import ImageTransform, normalize
+from datamodules.base import TensorSplit, ZooDataModule
+from datamodules.checks import check_shape, stratified_split
+from zoo.randomness import permutation
+
+
+class ImageDataModule(ZooDataModule):
+    """Base of image sets with a fixed test split; the validation split is carved from train, stratified.
+
+    A subclass states the class attributes and returns uint8 images (N, C, H, W) with labels from ``read``.
+
+    Args:
+        batch_size: training images in a step of one process, or "full".
+        val_fraction: share of the training images held out for validation, the same of every class.
+        augment: transforms of training images, applied in order before normalisation.
+        split_seed: decides which images are held out; not the seed of the run, so that seeds share a split.
+        eval_batch_size, drop_last, num_workers: see ZooDataModule.
+    """
+
+    channels: int
+    size: int
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __init__(
+        self,
+        batch_size: int | Literal["full"] = 128,
+        val_fraction: float = 0.1,
+        augment: list[ImageTransform] | None = None,
+        split_seed: int = 0,
+        eval_batch_size: int = 512,
+        drop_last: bool = False,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(batch_size, eval_batch_size, drop_last, num_workers)
+        self.val_fraction, self.split_seed = val_fraction, split_seed
+        self.augment = augment or []
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    @property
+    def in_channels(self) -> int:
+        return self.channels
+
+    @property
+    def image_size(self) -> int:
+        return self.size
+
+    @property
+    def in_features(self) -> int:
+        return self.channels * self.size * self.size
+
+    def read(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """((train images, train labels), (test images, test labels)); uint8 (N, C, H, W) and int64 (N,)."""
+        raise NotImplementedError
+
+    def load(self) -> dict[str, Dataset[Any]]:
+        (x, y), (x_test, y_test) = self.read()
+        kept, held_out = stratified_split(y, self.val_fraction, permutation(len(y), self.split_seed, "split"))
+        return {
+            "train": TensorSplit(x[kept], y[kept]),
+            "val": TensorSplit(x[held_out], y[held_out]),
+            "test": TensorSplit(x_test, y_test),
+        }
+
+    def check(self, split: Dataset[Any], where: str) -> None:
+        super().check(split, where)
+        if isinstance(split, TensorSplit):
+            check_shape(split.x, (self.channels, self.size, self.size), torch.uint8, where)
+
+    def augment_batch(self, x: Tensor, index: Tensor, seed: int, epoch: int) -> Tensor:
+        for transform in self.augment:
+            x = transform(x, index, seed, epoch)
+        return x
+
+    def transform_batch(self, x: Tensor) -> Tensor:
+        return normalize(x, self.mean, self.std)

@@ -1,0 +1,147 @@
+"""Lightning's command line, with the zoo's sections, links, run folder and defaults."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import set_parsing_settings
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from callbacks.init.scheme import InitScheme
+from callbacks.optimizers.selection import OptimizerSelection
+from callbacks.schedules.schedule import Schedule
+from zoo.cli import run_folder
+from zoo.cli.arguments import SECTIONS, Prepared
+from zoo.cli.links import add_links, linked_values
+from zoo.cli.parser import ZooParser
+from zoo.cli.plumbing import default_callbacks, import_all_pieces, trainer_defaults
+from zoo.cli.redact import redact
+
+# Class paths outside these packages are refused unless the user trusts a package by name.
+ALLOWED = [
+    "zoo", "datamodules", "callbacks", "torch.nn", "torch.optim", "torchvision", "torchmetrics", "lightning.pytorch",
+]  # fmt: skip
+
+
+def run(prepared: Prepared) -> None:
+    """Build everything that the configuration names and run the command."""
+    set_parsing_settings(
+        import_path_denylist=["*"],
+        import_path_allowlist=[*ALLOWED, *prepared.trusted],
+        instantiate_subclass_spec_in_any=False,
+    )
+    import_all_pieces(prepared.trusted)
+    ZooCLI(prepared)
+
+
+class ZooCLI(LightningCLI):
+    """One configuration, one run.
+
+    Args:
+        prepared: what ``zoo.cli.arguments.prepare`` made of the command line.
+    """
+
+    def __init__(self, prepared: Prepared) -> None:
+        self.prepared = prepared
+        super().__init__(
+            model_class=LightningModule,
+            datamodule_class=LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            seed_everything_default=0,
+            parser_class=ZooParser,
+            trainer_defaults=trainer_defaults(),
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            args=prepared.argv,
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        return LightningCLI.subcommands()
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        self.config = parser.parse_args(args)
+
+    def _parse_ckpt_path(self) -> None:
+        """A checkpoint holds no arguments here, and must not override those that were given."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        for key, base in (("optimizer", OptimizerSelection), ("schedule", Schedule), ("init", InitScheme)):
+            parser.add_argument(
+                f"--{key}",
+                type=base | list[base] | None,  # type: ignore[valid-type]
+                default=None,
+                help=f"a {base.__name__}, or a list of them: one for each network",
+            )
+        add_links(parser)
+
+    def before_instantiate_classes(self) -> None:
+        if self.subcommand == "fit":
+            if self.prepared.run is not None and self.config.fit.ckpt_path is not None:
+                run_folder.use_run_folder(self.prepared.run)
+            self.folder = run_folder.new_run_folder(self.prepared.recipe or self._name_from_classes())
+        else:
+            self.folder = self.prepared.run or Path.cwd()
+
+    def _name_from_classes(self) -> str:
+        section = self.config.fit
+        model, data = (str(section[key].class_path).rsplit(".", 1)[-1].lower() for key in ("model", "data"))
+        return f"{model}/{data}"
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        section = self.config_init[self.subcommand]
+        techniques: list[Any] = []
+        for key in ("init", "optimizer", "schedule"):
+            chosen = section.get(key)
+            techniques += chosen if isinstance(chosen, list) else [chosen] if chosen is not None else []
+        given = section["trainer"].get("callbacks") or []
+        callbacks = [*techniques, *(given if isinstance(given, list) else [given])]
+        settings = {**section["trainer"], **kwargs, "callbacks": callbacks}
+        settings = default_callbacks(settings, self.model, self.folder, self.subcommand)
+        return Trainer(**settings)
+
+    def before_fit(self) -> None:
+        if self.trainer.is_global_zero:
+            self._describe_run()
+
+    def _describe_run(self) -> None:
+        """Write what the run is before it starts, so that a run that dies is still known."""
+        config = self.resolved_config()
+        file = self.folder / "config.yaml"
+        if not file.exists():
+            file.write_text(yaml.safe_dump(config, sort_keys=False))
+            run_folder.write_environment(self.folder, int(config["seed_everything"]), redact(sys.argv[1:]))
+        run_folder.link_latest(self.folder)
+
+    def resolved_config(self) -> dict[str, Any]:
+        """The complete configuration as plain data: defaults, linked values and the recipe's name included."""
+        section = yaml.safe_load(
+            self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False, format="yaml")
+        )
+        config = {"recipe": self.prepared.recipe, **{key: section[key] for key in SECTIONS if key in section}}
+        for keys, value in linked_values(self.config[self.subcommand], self.datamodule).items():
+            place = config
+            for key in keys[:-1]:
+                place = place.setdefault(key, {})
+            place[keys[-1]] = value
+        return redact(config)
+
+    def after_fit(self) -> None:
+        if self.trainer.is_global_zero and not self.trainer.interrupted:
+            from zoo.cli.summary import summarise
+
+            summarise(self.trainer, self.folder, self.prepared)
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        kwargs = super()._prepare_subcommand_kwargs(subcommand)
+        if subcommand != "fit":
+            kwargs["weights_only"] = True
+        return kwargs
+
+    def before_test(self) -> None:
+        os.environ.setdefault(run_folder.VARIABLE, str(self.folder))

@@ -1,0 +1,74 @@
+"""Entry point: answers what it can from files alone, and hands the rest to Lightning's command line."""
+
+import sys
+
+from zoo.errors import ZooError
+
+USAGE = """\
+usage: zoo COMMAND [options]
+
+Train, judge and reuse networks; every technique is a plug-in.
+
+run
+  fit       -c RECIPE [-c FRAGMENT ...] [--option value ...]   train
+  resume    RUN                                                go on with a run that was stopped
+  test      RUN | -c RECIPE --ckpt_path FILE                   measure on the test split
+  validate  RUN | -c RECIPE --ckpt_path FILE                   measure on the validation split
+  predict   RUN [--out FILE]                                   write predictions of the test split
+
+look
+  list      [recipes|models|data|techniques]                   what there is
+  show      NAME                                               a recipe or a technique: its YAML, its card
+
+  zoo COMMAND --help      all options of a command
+  zoo --version
+
+first steps
+  zoo fit -c cnn/digits                                        trains in under a minute, no download
+  zoo fit -c cnn/digits -c techniques/optimizers/adam          the same with another optimizer
+"""
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the ``zoo`` command.
+
+    Raises:
+        SystemExit: status 2 for anything that the user can mend, after one line that says how.
+    """
+    argv = sys.argv[1:] if args is None else args
+    try:
+        _dispatch(argv)
+    except ZooError as error:
+        print(f"zoo: error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        sys.stderr.close()
+        raise SystemExit(1) from None
+
+
+def _dispatch(argv: list[str]) -> None:
+    command, rest = (argv[0], argv[1:]) if argv else ("--help", [])
+    if command in ("--help", "-h", "help"):
+        print(USAGE, end="")
+    elif command in ("--version", "-V"):
+        from importlib.metadata import version
+
+        print(f"lightning-zoo {version('lightning-zoo')}")
+    elif command in ("list", "show"):
+        from zoo.cli import catalog
+
+        getattr(catalog, f"{command}_")(rest)
+    elif command in ("fit", "resume", "validate", "test", "predict"):
+        from zoo.cli.arguments import prepare
+
+        prepared = prepare(command, rest)
+        from zoo.cli.cli import run
+
+        run(prepared)
+    else:
+        from zoo.cli.compose import did_you_mean
+
+        known = ["fit", "resume", "validate", "test", "predict", "list", "show"]
+        raise ZooError(f"no command {command!r}{did_you_mean(command, known)} (`zoo --help` shows all)")

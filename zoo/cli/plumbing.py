@@ -1,0 +1,78 @@
+"""What every run gets unless it says otherwise: logger, checkpoints, progress, figures, and the pieces by name."""
+
+import importlib
+import pkgutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from callbacks.reporting.checkpoint import Checkpoint
+from callbacks.reporting.interrupt import SaveOnSignal
+from callbacks.reporting.metrics_csv import MetricsCSV
+from callbacks.reporting.progress import Progress
+from zoo.checkpoint_io import AtomicCheckpointIO
+from zoo.module import SupervisedModule
+from zoo.profiler import NullProfiler
+
+
+def import_all_pieces(trusted: list[str]) -> None:
+    """Import families, data sets and techniques, so that short class names resolve."""
+    for package in ("zoo", "datamodules", "callbacks"):
+        for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+            if not module.name.startswith(("zoo.cli", "zoo.__main__", "zoo._")):
+                importlib.import_module(module.name)
+    for package in trusted:
+        importlib.import_module(package)
+
+
+def trainer_defaults() -> dict[str, Any]:
+    """Defaults of ``trainer.*`` that differ from Lightning's."""
+    return {"logger": False, "enable_model_summary": False, "enable_progress_bar": True, "log_every_n_steps": 50}
+
+
+def default_callbacks(settings: dict[str, Any], model: LightningModule, folder: Path, command: str) -> dict[str, Any]:
+    """Complete the arguments of the Trainer for this run."""
+    torch.set_flush_denormal(True)  # denormal numbers can make a matrix product 200 times slower
+    _quieten()
+    callbacks: list[Callback] = list(settings["callbacks"])
+    loggers = settings.get("logger")
+    loggers = [] if loggers in (None, True, False) else loggers if isinstance(loggers, list) else [loggers]
+    if command == "fit":
+        loggers = [*loggers, MetricsCSV(folder)]
+        if settings.get("enable_checkpointing") is not False and not settings.get("fast_dev_run"):
+            if not any(isinstance(callback, ModelCheckpoint) for callback in callbacks):
+                callbacks.append(_checkpoint(model, folder))
+            callbacks.append(SaveOnSignal(folder / "checkpoints"))
+    if settings.get("enable_progress_bar") is not False:
+        callbacks.append(Progress())
+    plugins = settings.get("plugins") or []
+    return {
+        **settings,
+        "callbacks": callbacks,
+        "logger": loggers,
+        "profiler": settings.get("profiler") or NullProfiler(),
+        "plugins": [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()],
+        "default_root_dir": str(folder),
+    }
+
+
+def _checkpoint(model: LightningModule, folder: Path) -> Checkpoint:
+    if isinstance(model, SupervisedModule):
+        return Checkpoint(folder / "checkpoints", f"val/{model.task.monitor}", model.task.mode)
+    return Checkpoint(folder / "checkpoints")
+
+
+def _quieten() -> None:
+    """Silence advice that does not apply: the data are in memory, or that Lightning repeats every run."""
+    for message in (
+        ".*does not have many workers.*",
+        ".*is smaller than the logging interval.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+    ):
+        warnings.filterwarnings("ignore", message)
+
+

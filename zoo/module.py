@@ -1,0 +1,255 @@
+"""The loop and the slots: what every family shares, and the only places where a technique may plug in."""
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeAlias, cast
+
+import torch
+from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.utilities.types import LRSchedulerConfigType
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MetricCollection
+
+from zoo.batch import Batch, as_batch
+from zoo.errors import DataError, NonFiniteError, ResumeError
+from zoo.meter import Meter
+from zoo.optim import default_optimizer, parameter_names
+from zoo.randomness import seed_step
+from zoo.task import Output, Task
+
+Initializer: TypeAlias = Callable[["ZooModule"], None]
+BatchTransform: TypeAlias = Callable[["ZooModule", Batch], Batch]
+Objective: TypeAlias = Callable[["SupervisedModule", Batch], Output]
+Penalty: TypeAlias = Callable[["ZooModule", Batch, Output], Tensor]
+OptimizerFactory: TypeAlias = Callable[[nn.Module], Optimizer]
+OptimizerWrapper: TypeAlias = Callable[[Optimizer], Optimizer]
+ScheduleFactory: TypeAlias = Callable[[Optimizer, int], LRScheduler | LRSchedulerConfigType]
+
+
+class ZooModule(LightningModule):
+    """Base of all families: slots, optimizers, seeding of each step, and what a checkpoint has to remember.
+
+    Slots that many techniques may share are dictionaries from the technique's name to its function, so that a second
+    ``fit`` adds nothing twice; slots with room for one are claimed through ``slot_owners``, so that two techniques
+    that want the same one are a ``Conflict``.
+
+    Attributes:
+        initializers: fill weights, in order, once, before weights are restored from a checkpoint.
+        batch_transforms: change a training batch on the device.
+        penalties: scalars that are added to the loss.
+        optimizer_factories: one optimizer for each network name of ``networks()``; AdamW where none is given.
+        optimizer_wrappers: change an optimizer after it was built (SAM, Lookahead).
+        schedule_factories: one learning-rate schedule for each network name.
+        slot_owners: who claimed a slot with room for one.
+        initialized: the init schemes that have run; a second ``fit`` keeps what the first has learnt.
+        pretrained: names of submodules that hold pretrained weights, which no init scheme may overwrite.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.initializers: dict[str, Initializer] = {}
+        self.batch_transforms: dict[str, BatchTransform] = {}
+        self.penalties: dict[str, Penalty] = {}
+        self.optimizer_factories: dict[str, OptimizerFactory] = {}
+        self.optimizer_wrappers: dict[str, OptimizerWrapper] = {}
+        self.schedule_factories: dict[str, ScheduleFactory] = {}
+        self.slot_owners: dict[str, str] = {}
+        self.pretrained: set[str] = set()
+        self.last_loss = math.nan
+        self.initialized: set[str] = set()
+        self._restored_optimizers: dict[str, list[str]] | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning sets this one name about 40 times a step, and nn.Module's bookkeeping for it costs 0.1 ms in all.
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
+    def networks(self) -> dict[str, nn.Module]:
+        """The networks that have an optimizer of their own, by name."""
+        return {"network": self}
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit":
+            self.initialize()
+
+    def initialize(self) -> None:
+        """Run the init schemes that have not run yet; weights of a checkpoint are restored later and win."""
+        for name, initializer in self.initializers.items():
+            if name not in self.initialized:
+                initializer(self)
+                self.initialized.add(name)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        seed_step(self.trainer.current_epoch, batch_idx, self.trainer.global_rank)
+
+    def configure_optimizers(self) -> Any:
+        built = [self._configure_optimizer(name, network) for name, network in self.networks().items()]
+        names = {name: parameter_names(self, config["optimizer"]) for name, config in zip(self.networks(), built)}
+        if self._restored_optimizers is not None:
+            _check_same_optimizers(self._restored_optimizers, names)
+        return built[0] if len(built) == 1 else tuple(built)
+
+    def _configure_optimizer(self, name: str, network: nn.Module) -> dict[str, Any]:
+        optimizer = self.optimizer_factories.get(name, default_optimizer)(network)
+        for wrap in self.optimizer_wrappers.values():
+            optimizer = wrap(optimizer)
+        config: dict[str, Any] = {"optimizer": optimizer}
+        if name in self.schedule_factories:
+            schedule = self.schedule_factories[name](optimizer, int(self.trainer.estimated_stepping_batches))
+            # A schedule that waits for a metric says so itself; all others advance with every optimizer step.
+            config["lr_scheduler"] = (
+                {"scheduler": schedule, "interval": "step"} if isinstance(schedule, LRScheduler) else schedule
+            )
+        return config
+
+    def require_finite(self, loss: Tensor) -> None:
+        """Stop before the optimizer uses a loss that is NaN or infinite; names epoch and batch."""
+        self.last_loss = loss.item()
+        if not math.isfinite(self.last_loss):
+            batch = self.trainer.fit_loop.batch_idx
+            raise NonFiniteError(
+                f"the training loss is {self.last_loss} in epoch {self.trainer.current_epoch}, batch {batch}; no step"
+                " was made with it. Lower the learning rate, warm it up, clip gradients, or look at that batch"
+            )
+
+    def log_step(self, values: dict[str, float]) -> None:
+        """Send a point of a training curve to the loggers, every ``log_every_n_steps`` steps."""
+        step = self.trainer.global_step
+        if step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            for logger in self.loggers:
+                logger.log_metrics(values, step)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        optimizers = cast("list[Optimizer]", self.trainer.optimizers)
+        checkpoint["zoo"] = {
+            "optimizers": {name: parameter_names(self, o) for name, o in zip(self.networks(), optimizers)}
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._restored_optimizers = checkpoint.get("zoo", {}).get("optimizers")
+
+
+class SupervisedModule(ZooModule):
+    """Base of the families that learn from pairs (x, y); a subclass builds layers and defines ``forward``.
+
+    Attributes:
+        objective: (module, batch) -> Output; the task's loss unless a technique claims the slot.
+    """
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.task = task
+        self.objective: Objective = task_objective
+        self._train_meter = Meter()
+        self._loss_meters = {"val": Meter(), "test": Meter()}
+        self._metrics = nn.ModuleDict({"val_metrics": task.metrics(), "test_metrics": task.metrics()})
+
+    def forward_batch(self, batch: Batch) -> Tensor:
+        """Raw prediction for a batch; families whose inputs have lengths override this."""
+        return cast(Tensor, self(batch.x))
+
+    def setup(self, stage: str) -> None:
+        datamodule: LightningDataModule | None = self.trainer.datamodule  # type: ignore[attr-defined]
+        if stage == "fit" and datamodule is not None:
+            targets = getattr(datamodule, "train_targets", None)
+            if isinstance(targets, Tensor):
+                self.task.check_targets(targets, f"{type(datamodule).__name__} train")
+                self.task.fit_targets(targets)
+            self._check_last_batch(datamodule)
+        super().setup(stage)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        batch = as_batch(batch)
+        for transform in self.batch_transforms.values():
+            batch = transform(self, batch)
+        output = self.objective(self, batch)
+        loss = output.loss
+        for penalty in self.penalties.values():
+            loss = loss + penalty(self, batch, output)
+        self.require_finite(loss)
+        self._train_meter.update(batch.size, {"loss": loss, **self.task.quick(output.prediction.detach(), batch)})
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.log_step({"train/loss_step": self.last_loss})
+
+    def on_train_epoch_end(self) -> None:
+        self.log_dict({f"train/{name}": value for name, value in self._train_meter.compute().items()})
+        self._train_meter.reset()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self._evaluate("val", as_batch(batch))
+
+    def on_validation_epoch_end(self) -> None:
+        self._report("val")
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self._evaluate("test", as_batch(batch))
+
+    def on_test_epoch_end(self) -> None:
+        self._report("test")
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Predictions as a user reads them: probabilities, values in original units."""
+        return self.task.decode(self.forward_batch(as_batch(batch)))
+
+    def _evaluate(self, stage: str, batch: Batch) -> None:
+        prediction = self.forward_batch(batch)
+        self._loss_meters[stage].update(batch.size, {"loss": self.task.loss(prediction, batch)})
+        self.task.update(cast(MetricCollection, self._metrics[f"{stage}_metrics"]), prediction, batch)
+
+    def _report(self, stage: str) -> None:
+        metrics = cast(MetricCollection, self._metrics[f"{stage}_metrics"])
+        values = {**self._loss_meters[stage].compute(), **metrics.compute()}
+        self._loss_meters[stage].reset()
+        metrics.reset()
+        if stage == "val" and not math.isfinite(float(values["loss"])):
+            raise NonFiniteError(
+                f"the validation loss is {float(values['loss'])} after epoch {self.trainer.current_epoch}; the weights"
+                " of this epoch are not kept. Lower the learning rate or clip gradients"
+            )
+        self.log_dict({f"{stage}/{name}": value for name, value in values.items()})
+
+    def _check_last_batch(self, datamodule: LightningDataModule) -> None:
+        normalised = [name for name, m in self.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        if normalised and getattr(datamodule, "last_batch_size", None) == 1:
+            raise DataError(
+                f"{type(datamodule).__name__} train: the last batch holds a single sample, for which batch norm"
+                f" ({normalised[0]}) has no variance; change --data.batch_size or set --data.drop_last true"
+            )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["zoo"]["train_meter"] = self._train_meter.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        self._train_meter.load_state_dict(checkpoint.get("zoo", {}).get("train_meter", {}), self.device)
+
+
+def task_objective(module: SupervisedModule, batch: Batch) -> Output:
+    """The default objective: the task's loss of the network's prediction."""
+    prediction = module.forward_batch(batch)
+    return Output(module.task.loss(prediction, batch), prediction)
+
+
+def _check_same_optimizers(saved: dict[str, list[str]], built: dict[str, list[str]]) -> None:
+    """Lightning would take the old optimizer's state and die with a KeyError many calls later."""
+    for name, groups in built.items():
+        old = saved.get(name, [])
+        if old == groups:
+            continue
+        if not old or old[0] != groups[0]:
+            was = old[0] if old else "nothing"
+            raise ResumeError(
+                f"the checkpoint was trained with {was} for the {name}, this run asks for {groups[0]}; resume with the"
+                " same optimizer, or start from the weights alone with --init_from"
+            )
+        raise ResumeError(
+            f"the checkpoint's {groups[0]} for the {name} groups the parameters differently; resume with the same"
+            " parameter rules, or start from the weights alone with --init_from"
+        )
