@@ -1,7 +1,7 @@
 """What every data set of the zoo shares: order, resuming, checks, and the facts that models are linked to."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import torch
@@ -43,14 +43,21 @@ class BatchOrder(DistributedSampler[Any]):
         shuffle: a new permutation each epoch; otherwise the order of the split.
         drop_last: leave out a last batch that is not full.
         rank, world_size: this process and how many there are.
+
+    Attributes:
+        batches_done: how many batches of the epoch are behind us, asked when the first batch is drawn.
     """
 
     def __init__(
         self, size: int, batch_size: int, shuffle: bool, drop_last: bool = False, rank: int = 0, world_size: int = 1
     ) -> None:
-        super().__init__(range(size), world_size, rank, shuffle, run_seed())  # type: ignore[arg-type]
+        super().__init__(range(size), world_size, rank, shuffle, run_seed())
         self.size, self.batch_size, self.drop_partial = size, batch_size, drop_last
-        self.start = 0
+        self.batches_done: Callable[[], int] = int
+
+    def facts(self) -> dict[str, int]:
+        """What the k-th batch of an epoch depends on beside k and the epoch."""
+        return {"size": self.size, "batch_size": self.batch_size, "world_size": self.num_replicas, "seed": self.seed}
 
     def __len__(self) -> int:
         return len(range(0, self._samples_here(), self.batch_size)) - self._drops_one()
@@ -70,16 +77,14 @@ class BatchOrder(DistributedSampler[Any]):
         mine = order[self.rank :: self.num_replicas]
         if self.shuffle and len(mine) < self._samples_here():
             mine = torch.cat([mine, order[:1]])
-        start, self.start = self.start, 0
-        for batch in range(start, len(self)):
+        for batch in range(self.batches_done(), len(self)):
             yield mine[batch * self.batch_size : (batch + 1) * self.batch_size]
 
 
 class BatchLoader(DataLoader[Any]):
     """A loader of whole batches that a run may leave in the middle of an epoch and take up again.
 
-    The position itself is Lightning's own count of finished batches; what is stored here makes sure that the count
-    still means the same samples.
+    The order is a function of the epoch, and the position is Lightning's own count of finished batches.
     """
 
     def __init__(self, split: Dataset[Any], order: BatchOrder, num_workers: int = 0, pin_memory: bool = False) -> None:
@@ -95,21 +100,21 @@ class BatchLoader(DataLoader[Any]):
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         # Lazy as well: workers would start to fetch the old epoch's order before set_epoch().
-        yield from super().__iter__()
+        try:
+            yield from super().__iter__()
+        except DataError as error:
+            # A worker process hands its traceback on as the text of the error; what a user needs is the last line.
+            *before, line = str(error).strip().splitlines()
+            if not before:
+                raise
+            raise DataError(line.removeprefix(f"{DataError.__module__}.{DataError.__name__}: ")) from error
 
     def state_dict(self) -> dict[str, int]:
-        """What the count of finished batches depends on."""
-        order = self.order
-        return {"size": order.size, "batch_size": order.batch_size, "world_size": order.num_replicas, "seed": order.seed}
+        """The epoch that is under way; with ``load_state_dict`` it tells Lightning that this loader can resume."""
+        return {"epoch": self.order.epoch}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Raise ResumeError when the middle of the saved epoch cannot be found again."""
-        for name, now in self.state_dict().items():
-            if state.get(name, now) != now:
-                raise ResumeError(
-                    f"the checkpoint is from the middle of an epoch with {name}={state[name]}, this run has {now};"
-                    f" resume with {name}={state[name]} or from a checkpoint of an epoch's end"
-                )
+        """Nothing: epoch and position come from the restored loop."""
 
 
 class ZooDataModule(LightningDataModule):
@@ -134,6 +139,8 @@ class ZooDataModule(LightningDataModule):
         super().__init__()
         if batch_size != "full" and batch_size < 1:
             raise DataError(f"batch_size must be at least 1 or 'full', got {batch_size}")
+        if eval_batch_size < 1:
+            raise DataError(f"eval_batch_size must be at least 1, got {eval_batch_size}")
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.drop_last, self.num_workers = drop_last, num_workers
         self.splits: dict[str, Dataset[Any]] = {}
@@ -202,7 +209,8 @@ class ZooDataModule(LightningDataModule):
     def last_batch_size(self) -> int:
         """Samples in the last training batch of an epoch."""
         order = self.train_order()
-        return order._samples_here() % order.batch_size or order.batch_size if not order.drop_partial else order.batch_size
+        partial = 0 if order.drop_partial else order._samples_here() % order.batch_size
+        return partial or order.batch_size
 
     # Loaders --------------------------------------------------------------------------------------------------------
 
@@ -215,11 +223,29 @@ class ZooDataModule(LightningDataModule):
 
     def train_dataloader(self) -> BatchLoader:
         order = self.train_order()
-        if self.trainer is not None and self.trainer.fit_loop.restarting:
-            # How many batches of the interrupted epoch are done, as the restored loop has it.
-            done = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed
-            order.start = done % max(len(order), 1)
+        if self.trainer is not None:
+            # Lightning's own count, which a checkpoint restores after the loaders were built: 0 unless an epoch is
+            # taken up in its middle.
+            progress = self.trainer.fit_loop.epoch_loop.batch_progress
+            order.batches_done = lambda: progress.current.completed
         return self._loader("train", order)
+
+    def state_dict(self) -> dict[str, int]:
+        """What the position within an epoch depends on."""
+        order = self.train_order()
+        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed if self.trainer is not None else 0
+        return {**order.facts(), "batches": len(order), "batches_done": done}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Raise ResumeError when the saved epoch is half done and its other half cannot be found again."""
+        if state["batches_done"] % state["batches"] == 0:
+            return
+        for name, value in self.train_order().facts().items():
+            if state[name] != value:
+                raise ResumeError(
+                    f"the checkpoint is from the middle of an epoch with {name}={state[name]}, this run has {value};"
+                    f" resume with {name}={state[name]} or from a checkpoint of an epoch's end"
+                )
 
     def val_dataloader(self) -> BatchLoader:
         return self._eval_loader("val")
