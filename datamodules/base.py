@@ -51,7 +51,7 @@ class BatchOrder(DistributedSampler[Any]):
     def __init__(
         self, size: int, batch_size: int, shuffle: bool, drop_last: bool = False, rank: int = 0, world_size: int = 1
     ) -> None:
-        super().__init__(range(size), world_size, rank, shuffle, run_seed())
+        super().__init__(range(size), world_size, rank, shuffle, run_seed())  # type: ignore[arg-type]
         self.size, self.batch_size, self.drop_partial = size, batch_size, drop_last
         self.batches_done: Callable[[], int] = int
 
@@ -71,7 +71,7 @@ class BatchOrder(DistributedSampler[Any]):
     def _drops_one(self) -> bool:
         return self.drop_partial and self._samples_here() % self.batch_size != 0
 
-    def __iter__(self) -> Iterator[Tensor]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Tensor]:
         # A generator: Lightning calls iter() before it sets the epoch, and the body runs at the first next().
         order = permutation(self.size, self.seed, "order", self.epoch) if self.shuffle else torch.arange(self.size)
         mine = order[self.rank :: self.num_replicas]
@@ -233,7 +233,7 @@ class ZooDataModule(LightningDataModule):
     def state_dict(self) -> dict[str, int]:
         """What the position within an epoch depends on."""
         order = self.train_order()
-        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed if self.trainer is not None else 0
+        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed if self.trainer is not None else 0  # type: ignore[attr-defined]
         return {**order.facts(), "batches": len(order), "batches_done": done}
 
     def load_state_dict(self, state: dict[str, int]) -> None:

@@ -5,21 +5,27 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 
-def decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Split trainable parameters into those that decay and those that do not.
+def decays(parameter: Tensor) -> bool:
+    """Whether weight decay is meant for this parameter: a matrix or a filter, not a bias or the gain of a norm.
 
-    Biases and the gains of normalisation layers (all parameters with fewer than two dimensions) do not decay: pulling
-    them to zero does not make the function simpler. Loshchilov and Hutter 2019; He et al. 2019, "Bag of tricks for
-    image classification", section 3.1.
+    Pulling parameters with fewer than two dimensions to zero does not make the function simpler. He et al. 2019, "Bag
+    of tricks for image classification with convolutional neural networks", section 3.1.
     """
+    return parameter.ndim >= 2
+
+
+def decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Split trainable parameters into those that decay and those that do not."""
     trainable = [p for p in network.parameters() if p.requires_grad]
     groups = [
-        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for p in trainable if decays(p)], "weight_decay": weight_decay},
+        {"params": [p for p in trainable if not decays(p)], "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
 
@@ -31,10 +37,22 @@ def supports_fused(optimizer: type[Optimizer], parameters: Iterable[Tensor]) -> 
     return all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
 
 
-def default_optimizer(network: nn.Module) -> Optimizer:
+def may_fuse(trainer: Trainer) -> bool:
+    """Whether this run leaves the gradients to a fused kernel as it expects them.
+
+    Under 16-bit mixed precision Lightning refuses to clip for a fused optimizer, and with a loss scaler the hooks
+    before the step would see gradients that are still scaled, because a fused kernel unscales them itself.
+    """
+    plugin = trainer.precision_plugin
+    if not isinstance(plugin, MixedPrecision):
+        return True
+    return not trainer.gradient_clip_val and plugin.scaler is None
+
+
+def default_optimizer(network: nn.Module, fuse: bool = True) -> Optimizer:
     """AdamW at its usual learning rate of 1e-3, for a run that names no optimizer."""
     groups = decay_groups(network, weight_decay=0.01)
-    fused = supports_fused(torch.optim.AdamW, network.parameters())
+    fused = fuse and supports_fused(torch.optim.AdamW, network.parameters())
     return torch.optim.AdamW(groups, lr=1e-3, fused=fused or None)
 
 

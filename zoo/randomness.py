@@ -68,7 +68,12 @@ def uniform(index: Tensor, draws: int, *parts: int | str) -> Tensor:
 def seed_step(epoch: int, batch: int, rank: int) -> None:
     """Seed torch, numpy and random for one training batch of one process (about 20 microseconds)."""
     seed = key(run_seed(), "step", epoch, batch, rank)
-    torch.manual_seed(seed)
+    # Not torch.manual_seed: until CUDA is initialised it queues a call with a formatted traceback, 0.5 ms a step.
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(seed)
     np.random.seed(seed & 0xFFFFFFFF)
     random.seed(seed)
 

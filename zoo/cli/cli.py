@@ -13,7 +13,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from callbacks.init.scheme import InitScheme
 from callbacks.optimizers.selection import OptimizerSelection
 from callbacks.schedules.schedule import Schedule
-from zoo.cli import run_folder
+from zoo.cli import run_folder, summary
 from zoo.cli.arguments import SECTIONS, Prepared
 from zoo.cli.links import add_links, linked_values
 from zoo.cli.parser import ZooParser
@@ -133,15 +133,25 @@ class ZooCLI(LightningCLI):
 
     def after_fit(self) -> None:
         if self.trainer.is_global_zero and not self.trainer.interrupted:
-            from zoo.cli.summary import summarise
+            summary.after_fit(self.trainer, self.folder)
 
-            summarise(self.trainer, self.folder, self.prepared)
+    def after_test(self) -> None:
+        if self.trainer.is_global_zero:
+            summary.after_test(self.trainer, self.folder, "test")
+
+    def after_validate(self) -> None:
+        if self.trainer.is_global_zero:
+            summary.after_test(self.trainer, self.folder, "validate")
+
+    def predict(self, **kwargs: Any) -> None:
+        """Predict the test split and write the predictions."""
+        batches = self.trainer.predict(**kwargs)
+        if self.trainer.is_global_zero and isinstance(batches, list):
+            summary.write_predictions(batches, self.prepared.out or self.folder / "predictions.csv")
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         kwargs = super()._prepare_subcommand_kwargs(subcommand)
-        if subcommand != "fit":
-            kwargs["weights_only"] = True
+        kwargs["weights_only"] = True
+        if subcommand in ("validate", "test"):
+            kwargs["verbose"] = False
         return kwargs
-
-    def before_test(self) -> None:
-        os.environ.setdefault(run_folder.VARIABLE, str(self.folder))

@@ -1,0 +1,134 @@
+"""``zoo list`` and ``zoo show``: what there is, read from recipes, cards and sources without importing them."""
+
+import re
+import shutil
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from zoo.cli.compose import cards_root, did_you_mean, find, names, recipes_root
+from zoo.errors import ZooError
+
+KINDS = ("recipes", "models", "data", "techniques")
+_FRAGMENTS = ("techniques/", "trainer/", "sweeps/")
+_CLASS = re.compile(r'^class (\w+)(?:\(([^)]*)\))?:\n    (?:r?""")(.+?)(?:"""|\n)', re.MULTILINE)
+
+
+@dataclass
+class Entry:
+    """One line of a listing: how it is named, what it is, what it reached."""
+
+    name: str
+    summary: str
+    reached: str = ""
+
+
+def list_(argv: list[str]) -> None:
+    """Print recipes, models, data sets and techniques, or one of these."""
+    if "--help" in argv or "-h" in argv:
+        print("usage: zoo list [recipes|models|data|techniques]")
+        return
+    for kind in argv or KINDS:
+        if kind not in KINDS:
+            raise ZooError(f"zoo list knows no {kind!r}{did_you_mean(kind, list(KINDS))} ({', '.join(KINDS)})")
+        print(f"{kind}")
+        _print_entries(list(_ENTRIES[kind]()))
+        print()
+    print("`zoo show NAME` tells more; `zoo fit -c RECIPE [-c techniques/KIND/NAME]` trains")
+
+
+def show_(argv: list[str]) -> None:
+    """Print a recipe's YAML and what it reached, or a technique's card and fragment."""
+    if not argv or argv[0] in ("--help", "-h"):
+        print("usage: zoo show NAME      a recipe such as cnn/digits, or a technique such as techniques/init/orthogonal")
+        return
+    name = argv[0].removesuffix(".yaml")
+    stem = name.rsplit("/", 1)[-1]
+    card = cards_root() / f"{stem}.md"
+    known = [*names(), *(path.stem for path in cards_root().glob("*.md"))]
+    fragment = next((entry for entry in names() if entry == name or entry.endswith(f"/{name}")), None)
+    if fragment is None and not card.is_file():
+        raise ZooError(f"no recipe or technique {name!r}{did_you_mean(name, known)} (`zoo list` shows all)")
+    is_technique = fragment is None or fragment.startswith("techniques/")
+    if card.is_file() and is_technique:
+        print(card.read_text().rstrip())
+        print()
+    if fragment is not None:
+        print(f"--- {fragment}.yaml")
+        print(find(fragment).read_text().rstrip())
+        print()
+        print(f"zoo fit -c {'cnn/digits -c ' if is_technique else ''}{fragment}")
+
+
+def recipes() -> Iterator[Entry]:
+    """All recipes: a family and a data set each, with the first line of its comment."""
+    for name in names():
+        if not name.startswith(_FRAGMENTS):
+            comments = _comments(recipes_root() / f"{name}.yaml")
+            reached = next((c.removeprefix("reached: ") for c in comments if c.startswith("reached: ")), "")
+            yield Entry(name, comments[0] if comments else "", reached)
+
+
+def models() -> Iterator[Entry]:
+    """All families, by class name."""
+    root = Path(__file__).resolve().parents[1]
+    yield from _classes(root, ("SupervisedModule", "ZooModule"))
+
+
+def data() -> Iterator[Entry]:
+    """All data sets, by class name."""
+    yield from _classes(Path(__file__).resolve().parents[2] / "datamodules", ("ZooDataModule",))
+
+
+def techniques() -> Iterator[Entry]:
+    """All techniques that a fragment plugs in, with the summary of their card."""
+    for name in names():
+        if name.startswith("techniques/"):
+            card = cards_root() / f"{name.rsplit('/', 1)[-1]}.md"
+            lines = card.read_text().splitlines() if card.is_file() else []
+            summary = next((line.strip("*_ ") for line in lines if line.startswith(("*", "_"))), "")
+            yield Entry(name, summary)
+
+
+_ENTRIES = {"recipes": recipes, "models": models, "data": data, "techniques": techniques}
+
+
+def _comments(path: Path) -> list[str]:
+    """The comment lines at the head of a YAML file."""
+    lines = []
+    for line in path.read_text().splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.lstrip("# ").rstrip())
+    return lines
+
+
+def _classes(folder: Path, roots: tuple[str, ...]) -> Iterator[Entry]:
+    """Classes below ``roots`` in the files of a folder that no other class of the folder builds on."""
+    found = {
+        name: (bases or "", summary, file)
+        for file in sorted(folder.glob("*.py"))
+        for name, bases, summary in _CLASS.findall(file.read_text())
+    }
+
+    def descends(name: str) -> bool:
+        bases = [base.strip() for base in found[name][0].split(",")]
+        return any(base in roots or (base in found and descends(base)) for base in bases)
+
+    parents = {base.strip() for bases, _, _ in found.values() for base in bases.split(",")}
+    for name, (_, summary, _) in sorted(found.items()):
+        if name not in parents and name not in roots and descends(name):
+            yield Entry(name, summary)
+
+
+def _print_entries(entries: list[Entry]) -> None:
+    width = max((len(entry.name) for entry in entries), default=0) + 2
+    room = max(shutil.get_terminal_size((110, 24)).columns - width - 2, 40)
+    for entry in entries:
+        lines = textwrap.wrap(entry.summary, room) or [""]
+        if entry.reached:
+            lines += textwrap.wrap(entry.reached, room)
+        print(f"  {entry.name:<{width}}{lines[0]}")
+        for line in lines[1:]:
+            print(f"  {'':<{width}}{line}")
