@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from datamodules.checks import check_inputs
 from zoo.errors import DataError, ResumeError
@@ -32,10 +32,8 @@ class TensorSplit(Dataset[tuple[Tensor, ...]]):
         return self.x[indices], self.y[indices], indices
 
 
-class BatchOrder(DistributedSampler[Any]):
+class BatchOrder(Sampler[Tensor]):
     """Yields the indices of whole batches: a function of (seed, epoch) and of this process' rank, of nothing else.
-
-    A DistributedSampler, so that Lightning neither replaces it nor deals the samples out a second time.
 
     Args:
         size: samples in the split.
@@ -51,44 +49,56 @@ class BatchOrder(DistributedSampler[Any]):
     def __init__(
         self, size: int, batch_size: int, shuffle: bool, drop_last: bool = False, rank: int = 0, world_size: int = 1
     ) -> None:
-        super().__init__(range(size), world_size, rank, shuffle, run_seed())  # type: ignore[arg-type]
-        self.size, self.batch_size, self.drop_partial = size, batch_size, drop_last
+        self.size, self.batch_size, self.shuffle, self.drop_last = size, batch_size, shuffle, drop_last
+        self.rank, self.world_size = rank, world_size
+        self.seed, self.epoch = run_seed(), 0
         self.batches_done: Callable[[], int] = int
 
-    def facts(self) -> dict[str, int]:
-        """What the k-th batch of an epoch depends on beside k and the epoch."""
-        return {"size": self.size, "batch_size": self.batch_size, "world_size": self.num_replicas, "seed": self.seed}
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
 
-    def __len__(self) -> int:
-        return len(range(0, self._samples_here(), self.batch_size)) - self._drops_one()
-
-    def _samples_here(self) -> int:
+    @property
+    def samples(self) -> int:
+        """Samples of an epoch for this process."""
         # While training every rank gets as many as the first (the others repeat one): the ranks step together.
         # In evaluation nothing is repeated, so that metrics are those of the split.
         first = 0 if self.shuffle else self.rank
-        return len(range(first, self.size, self.num_replicas))
+        return len(range(first, self.size, self.world_size))
 
-    def _drops_one(self) -> bool:
-        return self.drop_partial and self._samples_here() % self.batch_size != 0
+    def __len__(self) -> int:
+        return self.samples // self.batch_size if self.drop_last else -(-self.samples // self.batch_size)
+
+    @property
+    def last_batch_size(self) -> int:
+        """Samples in the last batch of an epoch."""
+        return self.batch_size if self.drop_last else self.samples % self.batch_size or self.batch_size
+
+    def facts(self) -> dict[str, int]:
+        """What the k-th batch of an epoch depends on beside k and the epoch."""
+        return {"size": self.size, "batch_size": self.batch_size, "world_size": self.world_size, "seed": self.seed}
 
     def __iter__(self) -> Iterator[Tensor]:
         # A generator: Lightning calls iter() before it sets the epoch, and the body runs at the first next().
         order = permutation(self.size, self.seed, "order", self.epoch) if self.shuffle else torch.arange(self.size)
-        mine = order[self.rank :: self.num_replicas]
-        if self.shuffle and len(mine) < self._samples_here():
+        mine = order[self.rank :: self.world_size]
+        if len(mine) < self.samples:
             mine = torch.cat([mine, order[:1]])
         for batch in range(self.batches_done(), len(self)):
             yield mine[batch * self.batch_size : (batch + 1) * self.batch_size]
 
 
-class BatchLoader(DataLoader[Any]):
+class BatchLoader:
     """A loader of whole batches that a run may leave in the middle of an epoch and take up again.
 
-    The order is a function of the epoch, and the position is Lightning's own count of finished batches.
+    The order is a function of the epoch, and the position is Lightning's own count of finished batches. Holds a
+    DataLoader instead of being one: Lightning rebuilds loaders of that class with samplers of its own.
     """
 
     def __init__(self, split: Dataset[Any], order: BatchOrder, num_workers: int = 0, pin_memory: bool = False) -> None:
-        super().__init__(
+        # Lightning sets the epoch on one of these, and asks whether the other is there.
+        self.sampler, self.batch_sampler = order, None
+        self.loader = DataLoader(
             split,
             sampler=order,
             batch_size=None,  # the sampler yields whole batches
@@ -96,22 +106,17 @@ class BatchLoader(DataLoader[Any]):
             pin_memory=pin_memory,
             persistent_workers=num_workers > 0,
         )
-        self.order = order
 
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        # Lazy as well: workers would start to fetch the old epoch's order before set_epoch().
-        try:
-            yield from super().__iter__()
-        except DataError as error:
-            # A worker process hands its traceback on as the text of the error; what a user needs is the last line.
-            *before, line = str(error).strip().splitlines()
-            if not before:
-                raise
-            raise DataError(line.removeprefix(f"{DataError.__module__}.{DataError.__name__}: ")) from error
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[Any]:
+        # A generator as well: workers would start to fetch the old epoch's order before set_epoch().
+        yield from self.loader
 
     def state_dict(self) -> dict[str, int]:
         """The epoch that is under way; with ``load_state_dict`` it tells Lightning that this loader can resume."""
-        return {"epoch": self.order.epoch}
+        return {"epoch": self.sampler.epoch}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Nothing: epoch and position come from the restored loop."""
@@ -126,8 +131,6 @@ class ZooDataModule(LightningDataModule):
         drop_last: leave out the last training batch when it is not full; evaluation never drops anything.
         num_workers: processes that read samples; 0 is fastest for data in memory.
     """
-
-    train_transforms_enabled: bool = True
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """The loop and the slots: what every family shares, and the only places where a technique may plug in."""
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeAlias, cast
 
@@ -26,6 +27,10 @@ Penalty: TypeAlias = Callable[["ZooModule", Batch, Output], Tensor]
 OptimizerFactory: TypeAlias = Callable[[nn.Module], Optimizer]
 OptimizerWrapper: TypeAlias = Callable[[Optimizer], Optimizer]
 ScheduleFactory: TypeAlias = Callable[[Optimizer, int], LRScheduler | LRSchedulerConfigType]
+
+
+# What is logged here was summed over processes before: by Meter, or by torchmetrics.
+warnings.filterwarnings("ignore", ".*when logging on epoch level in distributed setting.*")
 
 
 class ZooModule(LightningModule):

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
 
 
 class Checkpoint(ModelCheckpoint):
@@ -35,6 +36,13 @@ class Checkpoint(ModelCheckpoint):
             enable_version_counter=False,
         )
         self.every_n_steps_within = every_n_train_steps
+
+    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
+        # Of equals the later epoch is kept: its schedule has come further. Small validation splits tie often.
+        if super().check_monitor_top_k(trainer, current):
+            return True
+        ties = current is not None and self.best_model_score is not None and bool(current == self.best_model_score)
+        return trainer.strategy.reduce_boolean_decision(ties)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_info
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -65,7 +64,8 @@ class SaveOnSignal(Callback):
 
     def _leave(self, trainer: Trainer) -> None:
         name = signal.Signals(self._received).name
-        rank_zero_info(f"{name}: stopped after step {trainer.global_step}. To go on: zoo resume {self.dirpath.parent}")
+        if trainer.is_global_zero:
+            print(f"\n{name}: stopped after step {trainer.global_step}. To go on: zoo resume {self.dirpath.parent}")
         self._restore()
         raise SystemExit(128 + self._received)
 

@@ -38,6 +38,7 @@ class Progress(ProgressBar):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._fit_start, self._first_epoch = time.monotonic(), trainer.current_epoch
+        self._epoch_start = self._fit_start  # an epoch that is taken up in its middle has no start of its own
         if self._shown(trainer):
             print(_headline(trainer, pl_module), flush=True)
 

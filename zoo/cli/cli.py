@@ -1,6 +1,5 @@
 """Lightning's command line, with the zoo's sections, links, run folder and defaults."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,9 @@ from callbacks.optimizers.selection import OptimizerSelection
 from callbacks.schedules.schedule import Schedule
 from zoo.cli import run_folder, summary
 from zoo.cli.arguments import SECTIONS, Prepared
-from zoo.cli.links import add_links, linked_values
+from zoo.cli.links import add_links, linked_values, wanted_facts
 from zoo.cli.parser import ZooParser
-from zoo.cli.plumbing import default_callbacks, import_all_pieces, trainer_defaults
+from zoo.cli.plumbing import default_callbacks, import_all_pieces, quieten, trainer_defaults
 from zoo.cli.redact import redact
 
 # Class paths outside these packages are refused unless the user trusts a package by name.
@@ -28,6 +27,7 @@ ALLOWED = [
 
 def run(prepared: Prepared) -> None:
     """Build everything that the configuration names and run the command."""
+    quieten()
     set_parsing_settings(
         import_path_denylist=["*"],
         import_path_allowlist=[*ALLOWED, *prepared.trusted],
@@ -46,6 +46,7 @@ class ZooCLI(LightningCLI):
 
     def __init__(self, prepared: Prepared) -> None:
         self.prepared = prepared
+        self.wanted: set[str] = set()
         super().__init__(
             model_class=LightningModule,
             datamodule_class=LightningDataModule,
@@ -78,9 +79,10 @@ class ZooCLI(LightningCLI):
                 default=None,
                 help=f"a {base.__name__}, or a list of them: one for each network",
             )
-        add_links(parser)
+        add_links(parser, self.wanted)
 
     def before_instantiate_classes(self) -> None:
+        self.wanted |= wanted_facts(self.config[self.subcommand])
         if self.subcommand == "fit":
             if self.prepared.run is not None and self.config.fit.ckpt_path is not None:
                 run_folder.use_run_folder(self.prepared.run)

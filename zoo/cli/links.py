@@ -18,10 +18,15 @@ LINKS: tuple[tuple[str, str], ...] = (
 )
 
 
-def add_links(parser: LightningArgumentParser) -> None:
-    """Link every fact; a model that has no such argument is left alone."""
+def add_links(parser: LightningArgumentParser, wanted: set[str]) -> None:
+    """Link every fact; ``wanted`` names those that the chosen model takes, and is filled before classes are built."""
     for fact, target in LINKS:
-        parser.link_arguments("data", target, compute_fn=Fact(fact), apply_on="instantiate")
+        parser.link_arguments("data", target, compute_fn=Fact(fact, wanted), apply_on="instantiate")
+
+
+def wanted_facts(section: Namespace) -> set[str]:
+    """The facts that the model and the task of a parsed configuration have arguments for."""
+    return {fact for fact, target in LINKS if target in section}
 
 
 class Fact:
@@ -29,12 +34,16 @@ class Fact:
 
     Args:
         name: attribute of the DataModule, such as "num_classes".
+        wanted: the facts that are asked for; others are not read, since the data need not state them.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, wanted: set[str]) -> None:
         self.name = self.__name__ = name
+        self.wanted = wanted
 
     def __call__(self, data: LightningDataModule) -> Any:
+        if self.name not in self.wanted:
+            return None
         if not hasattr(type(data), self.name) and not hasattr(data, self.name):
             raise ZooError(f"the model asks for {self.name}, which {type(data).__name__} does not state")
         return getattr(data, self.name)
@@ -42,20 +51,5 @@ class Fact:
 
 def linked_values(section: Namespace, data: LightningDataModule) -> dict[tuple[str, ...], Any]:
     """The facts that this configuration's model took over, by their place in the configuration."""
-    values = {}
-    for fact, target in LINKS:
-        *parents, name = target.split(".")
-        holder = section.get(".".join(parents))
-        if isinstance(holder, Namespace) and name in accepted(section, target):
-            values[tuple(target.split("."))] = Fact(fact)(data)
-    return values
-
-
-def accepted(section: Namespace, target: str) -> list[str]:
-    """Names of the arguments that the class at ``target`` accepts."""
-    import inspect
-
-    from jsonargparse._util import import_object
-
-    class_path = section.get(target.rsplit(".init_args.", 1)[0] + ".class_path")
-    return list(inspect.signature(import_object(class_path)).parameters) if class_path else []
+    wanted = wanted_facts(section)
+    return {tuple(target.split(".")): Fact(fact, wanted)(data) for fact, target in LINKS if fact in wanted}

@@ -1,6 +1,7 @@
 """What every run gets unless it says otherwise: logger, checkpoints, progress, figures, and the pieces by name."""
 
 import importlib
+import logging
 import pkgutil
 import warnings
 from pathlib import Path
@@ -37,7 +38,6 @@ def trainer_defaults() -> dict[str, Any]:
 def default_callbacks(settings: dict[str, Any], model: LightningModule, folder: Path, command: str) -> dict[str, Any]:
     """Complete the arguments of the Trainer for this run."""
     torch.set_flush_denormal(True)  # denormal numbers can make a matrix product 200 times slower
-    _quieten()
     callbacks: list[Callback] = list(settings["callbacks"])
     loggers = settings.get("logger")
     loggers = [] if loggers in (None, True, False) else loggers if isinstance(loggers, list) else [loggers]
@@ -66,13 +66,15 @@ def _checkpoint(model: LightningModule, folder: Path) -> Checkpoint:
     return Checkpoint(folder / "checkpoints")
 
 
-def _quieten() -> None:
-    """Silence advice that does not apply: the data are in memory, or that Lightning repeats every run."""
+def quieten() -> None:
+    """Silence advice that does not apply, or that Lightning repeats at every run; warnings that matter stay."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",
         ".*is smaller than the logging interval.*",
         ".*Checkpoint directory .* exists and is not empty.*",
+        ".*LeafSpec.*is deprecated.*",
+        ".*callbacks used to create the checkpoint need to be provided.*",
     ):
         warnings.filterwarnings("ignore", message)
-
-

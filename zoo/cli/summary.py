@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -17,9 +18,9 @@ def after_fit(trainer: Trainer, folder: Path) -> None:
     """Print the metrics of the best epoch beside those of the last, and what can be done with the run."""
     console = _console()
     checkpoint = trainer.checkpoint_callback
-    best = _best_row(trainer, checkpoint) if isinstance(checkpoint, ModelCheckpoint) else {}
+    best = _best_row(folder, checkpoint) if isinstance(checkpoint, ModelCheckpoint) else {}
     last = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    table = Table(title=None, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("metric")
     table.add_column(f"best epoch ({best['epoch'] + 1:.0f})" if best else "best epoch", justify="right")
     table.add_column(f"last epoch ({trainer.current_epoch})", justify="right")
@@ -40,7 +41,7 @@ def after_test(trainer: Trainer, folder: Path, stage: str) -> None:
     """Print the metrics of a split and keep them as ``<stage>.json`` in the run's folder."""
     values = {name: float(value) for name, value in trainer.callback_metrics.items()}
     console = _console()
-    table = Table(pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("metric")
     table.add_column("value", justify="right")
     for name in sorted(values):
@@ -52,12 +53,11 @@ def after_test(trainer: Trainer, folder: Path, stage: str) -> None:
         console.print(f"kept in {_shown(file)}", highlight=False, soft_wrap=True)
 
 
-def _best_row(trainer: Trainer, checkpoint: ModelCheckpoint) -> dict[str, float]:
+def _best_row(folder: Path, checkpoint: ModelCheckpoint) -> dict[str, float]:
     """Metrics of the epoch whose weights were kept, as ``metrics.csv`` has them."""
     import csv
 
-    file = Path(str(trainer.log_dir)) / "metrics.csv"
-    monitor = checkpoint.monitor
+    file, monitor = folder / "metrics.csv", checkpoint.monitor
     if monitor is None or not file.is_file():
         return {}
     with file.open(newline="") as handle:
@@ -65,9 +65,9 @@ def _best_row(trainer: Trainer, checkpoint: ModelCheckpoint) -> dict[str, float]
     rows = [row for row in rows if monitor in row]
     if not rows:
         return {}
-    # The first of equals, as the checkpoint callback keeps it.
+    # The last of equals, as the checkpoint callback keeps it.
     choose = min if checkpoint.mode == "min" else max
-    return choose(rows, key=lambda row: row[monitor])
+    return choose(reversed(rows), key=lambda row: row[monitor])
 
 
 def write_predictions(predictions: list[torch.Tensor], file: Path) -> None:
