@@ -18,6 +18,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -167,10 +168,10 @@ def main() -> None:
     for name in [arguments.only] if arguments.only else SETTINGS:
         x, y = make_data(name)
         loops: dict[str, Callable[[], float]] = {
-            "bare loop, default AdamW": lambda n=name: bare(n, x, y),
-            "bare loop, fused AdamW": lambda n=name: bare(n, x, y, fused=True),
-            "zoo": lambda n=name: zoo(n, x, y),
-            "usual Lightning template": lambda n=name: template(n, x, y),
+            "bare loop, default AdamW": partial(bare, name, x, y),
+            "bare loop, fused AdamW": partial(bare, name, x, y, fused=True),
+            "zoo": partial(zoo, name, x, y),
+            "usual Lightning template": partial(template, name, x, y),
         }
         times: dict[str, list[float]] = {loop: [] for loop in loops}
         for _ in range(arguments.repeats):

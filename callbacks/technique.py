@@ -116,7 +116,9 @@ class Technique(Callback):
             before = _versions(module)
             function(module)
             if _versions(module) == before:
-                raise NoEffect(f"{self.name} has initialised nothing in {type(module).__name__}: {self.no_effect_hint()}")
+                raise NoEffect(
+                    f"{self.name} has initialised nothing in {type(module).__name__}: {self.no_effect_hint()}"
+                )
             self.acted()
 
         module.initializers[self.name] = watched

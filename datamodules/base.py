@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -112,7 +113,14 @@ class BatchLoader:
 
     def __iter__(self) -> Iterator[Any]:
         # A generator as well: workers would start to fetch the old epoch's order before set_epoch().
-        yield from self.loader
+        try:
+            yield from self.loader
+        except DataError as error:
+            # A worker process hands its traceback on as the text of the error; what a user needs is the last line.
+            *before, line = str(error).strip().splitlines()
+            if not before:
+                raise
+            raise DataError(line.removeprefix(f"{DataError.__module__}.{DataError.__name__}: ")) from error
 
     def state_dict(self) -> dict[str, int]:
         """The epoch that is under way; with ``load_state_dict`` it tells Lightning that this loader can resume."""
@@ -211,9 +219,7 @@ class ZooDataModule(LightningDataModule):
     @property
     def last_batch_size(self) -> int:
         """Samples in the last training batch of an epoch."""
-        order = self.train_order()
-        partial = 0 if order.drop_partial else order._samples_here() % order.batch_size
-        return partial or order.batch_size
+        return self.train_order().last_batch_size
 
     # Loaders --------------------------------------------------------------------------------------------------------
 
@@ -241,7 +247,8 @@ class ZooDataModule(LightningDataModule):
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Raise ResumeError when the saved epoch is half done and its other half cannot be found again."""
-        if state["batches_done"] % state["batches"] == 0:
+        measuring = self.trainer is not None and self.trainer.state.fn != TrainerFn.FITTING
+        if measuring or state["batches_done"] % state["batches"] == 0:
             return
         for name, value in self.train_order().facts().items():
             if state[name] != value:

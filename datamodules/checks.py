@@ -28,6 +28,31 @@ def check_shape(x: Tensor, expected: tuple[int, ...], dtype: torch.dtype, where:
         )
 
 
+def check_labels(y: Tensor, num_classes: int, where: str) -> None:
+    """Raise DataError unless the targets are int64 (N,) in 0..num_classes - 1."""
+    if y.dtype != torch.int64 or y.ndim != 1:
+        raise DataError(f"{where}: labels are {y.dtype} of shape {tuple(y.shape)}, expected torch.int64 of shape (N,)")
+    wrong = ((y < 0) | (y >= num_classes)).nonzero()
+    if len(wrong):
+        sample = int(wrong[0, 0])
+        raise DataError(
+            f"{where}: sample {sample} has label {int(y[sample])}, outside 0..{num_classes - 1}"
+            f" ({len(wrong)} such labels in all)"
+        )
+
+
+def check_values(y: Tensor, where: str) -> None:
+    """Raise DataError unless the targets are finite floats."""
+    if not y.is_floating_point():
+        raise DataError(f"{where}: targets are {y.dtype}; regression takes floats")
+    wrong = (~torch.isfinite(y)).reshape(len(y), -1).any(1).nonzero()
+    if len(wrong):
+        raise DataError(
+            f"{where}: the target of sample {int(wrong[0, 0])} is NaN or infinite"
+            f" ({len(wrong)} such samples in all); remove them"
+        )
+
+
 def stratified_split(y: Tensor, fraction: float, order: Tensor) -> tuple[Tensor, Tensor]:
     """Indices (kept, held out): the same share of every class is held out, at least one sample of each.
 

@@ -60,7 +60,7 @@ class CIFAR10(DownloadedImages):
                 train = _tensors(arrays["x_train"], arrays["y_train"])
                 return train, _tensors(arrays["x_test"], arrays["y_test"])
         # No archive, damaged, an array is missing, or it holds objects, which would have to be executed to be read.
-        except (zipfile.BadZipFile, EOFError, KeyError, OSError, TypeError, ValueError) as error:
+        except (zipfile.BadZipFile, EOFError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
             raise self.damaged(path, error) from error
 
 

@@ -5,13 +5,13 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import Dataset
 
 from datamodules.augment import ImageTransform
 from datamodules.images import ImageDataModule
 from datamodules.root import data_root
 from zoo.errors import DataError
+from zoo.notice import notice
 
 
 class DownloadedImages(ImageDataModule):
@@ -52,7 +52,7 @@ class DownloadedImages(ImageDataModule):
         """
         missing = self.missing()
         if missing:
-            rank_zero_info(f"{type(self).__name__}: downloading to {self.root}")
+            notice(f"{type(self).__name__}: downloading to {self.root}")
             try:
                 self.download()
             # RuntimeError and EOFError are a wrong checksum and a broken archive.
@@ -72,7 +72,9 @@ class DownloadedImages(ImageDataModule):
 
     def damaged(self, path: Path, why: object) -> DataError:
         """The error for a file that is there but cannot be read."""
-        return DataError(f"{type(self).__name__}: cannot read {path} ({why}); delete it, and the next run fetches it anew")
+        return DataError(
+            f"{type(self).__name__}: cannot read {path} ({why}); delete it, and the next run fetches it anew"
+        )
 
     def _missing_error(self, missing: list[Path], why: str) -> DataError:
         folder = missing[0].parent

@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 
 from datamodules.augment import ImageTransform, normalize
 from datamodules.base import TensorSplit, ZooDataModule
-from datamodules.checks import check_shape, stratified_split
+from datamodules.checks import check_labels, check_shape, stratified_split
 from zoo.randomness import permutation
 
 
@@ -67,6 +67,8 @@ class ImageDataModule(ZooDataModule):
 
     def load(self) -> dict[str, Dataset[Any]]:
         (x, y), (x_test, y_test) = self.read()
+        # Before anything is held out: the numbers in errors are then those of the files.
+        self.check(TensorSplit(x, y), f"{type(self).__name__} train")
         kept, held_out = stratified_split(y, self.val_fraction, permutation(len(y), self.split_seed, "split"))
         return {
             "train": TensorSplit(x[kept], y[kept]),
@@ -78,6 +80,7 @@ class ImageDataModule(ZooDataModule):
         super().check(split, where)
         if isinstance(split, TensorSplit):
             check_shape(split.x, (self.channels, self.size, self.size), torch.uint8, where)
+            check_labels(split.y, self.num_classes, where)
 
     def augment_batch(self, x: Tensor, index: Tensor, seed: int, epoch: int) -> Tensor:
         for transform in self.augment:

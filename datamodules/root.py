@@ -8,8 +8,8 @@ def data_root(root: str | None = None) -> Path:
     """The folder of all data sets, which need not exist yet.
 
     Args:
-        root: the folder, ``~`` allowed. None: the environment variable ZOO_DATA, else ``zoo`` in the user's cache folder
-            (XDG_CACHE_HOME, or ``~/.cache``). An empty variable counts as not set.
+        root: the folder, ``~`` allowed. None: the environment variable ZOO_DATA, else ``zoo`` in the user's cache
+            folder (XDG_CACHE_HOME, or ``~/.cache``). An empty variable counts as not set.
     """
     chosen = root or os.environ.get("ZOO_DATA")
     if chosen:

@@ -38,5 +38,5 @@ def as_batch(batch: Any) -> Batch:
     if isinstance(batch, Sequence) and 1 <= len(batch) <= len(Batch._fields):
         return Batch(*batch)
     raise DataError(
-        f"a loader yielded {type(batch).__name__}; expected a tensor or (x, y), (x, y, lengths), (x, y, lengths, weight)"
+        f"a loader yielded {type(batch).__name__}; expected a tensor of inputs or (x, y[, lengths[, weight]])"
     )

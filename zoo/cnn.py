@@ -151,9 +151,7 @@ class ResNet(ConvNet):
                 stride = 2
             for block in range(count):
                 out = channels * 2 if stride == 2 and block == 0 else channels
-                layers.append(
-                    ResidualBlock(channels, out, stride if block == 0 else 1, activation, norm, next(depth))
-                )
+                layers.append(ResidualBlock(channels, out, stride if block == 0 else 1, activation, norm, next(depth)))
                 channels = out
         pooling = nn.AdaptiveAvgPool2d(1) if pool == "avg" else nn.AdaptiveMaxPool2d(1)
         self.backbone = nn.Sequential(*layers, pooling, nn.Flatten(), nn.Dropout(dropout))

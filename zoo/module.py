@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Callable
 from typing import Any, TypeAlias, cast
 
-import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.utilities.types import LRSchedulerConfigType
 from torch import Tensor, nn

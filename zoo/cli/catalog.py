@@ -41,7 +41,9 @@ def list_(argv: list[str]) -> None:
 def show_(argv: list[str]) -> None:
     """Print a recipe's YAML and what it reached, or a technique's card and fragment."""
     if not argv or argv[0] in ("--help", "-h"):
-        print("usage: zoo show NAME      a recipe such as cnn/digits, or a technique such as techniques/init/orthogonal")
+        print(
+            "usage: zoo show NAME      a recipe such as cnn/digits, or a technique such as techniques/init/orthogonal"
+        )
         return
     name = argv[0].removesuffix(".yaml")
     stem = name.rsplit("/", 1)[-1]

@@ -1,5 +1,6 @@
 """What a model takes over from its data, so that nothing is typed twice and nothing can disagree."""
 
+import re
 from typing import Any
 
 from jsonargparse import Namespace
@@ -53,3 +54,26 @@ def linked_values(section: Namespace, data: LightningDataModule) -> dict[tuple[s
     """The facts that this configuration's model took over, by their place in the configuration."""
     wanted = wanted_facts(section)
     return {tuple(target.split(".")): Fact(fact, wanted)(data) for fact, target in LINKS if fact in wanted}
+
+
+def refuse_contradictions(section: Namespace, built: Namespace, argv: list[str]) -> None:
+    """Raise ZooError where a value was given by hand that differs from what the data state: jsonargparse drops it.
+
+    Args:
+        section: the parsed configuration of a command.
+        built: the same with its classes built; ``built.data`` states the facts.
+        argv: what was parsed. A constructor's own default stands in ``section`` too, and only this tells them apart.
+    """
+    data = built.get("data")
+    for fact, target in LINKS:
+        given = section.get(target)
+        if data is None or given is None or target not in section:
+            continue
+        stated = getattr(data, fact)
+        named = re.compile(rf"\b{fact}\b")
+        if given != stated and any(named.search(argument) for argument in argv):
+            option = f"--{target.replace('.init_args', '')}"
+            raise ZooError(
+                f"{option} is given as {given}, but {type(data).__name__} states {fact} = {stated}; leave it out,"
+                " models take it over from their data"
+            )
