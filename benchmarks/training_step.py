@@ -11,6 +11,7 @@ checkpoints.
 import argparse
 import contextlib
 import io
+import os
 import platform
 import statistics
 import sys
@@ -76,6 +77,7 @@ class Data(ZooDataModule):
 
 def bare(name: str, x: Tensor, y: Tensor, fused: bool = False) -> float:
     """A plain PyTorch loop: batches, forward, backward, step; nothing else."""
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"  # as torch has it; importing Lightning changes it
     network: nn.Module = build(name)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=fused or None)
     _, batch_size, batches, _ = SETTINGS[name]
@@ -124,6 +126,7 @@ class Template(LightningModule):
 
 def template(name: str, x: Tensor, y: Tensor) -> float:
     """The usual Lightning template with its default progress bar, CSV logger and checkpoints."""
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # as Lightning has it
     folder = tempfile.mkdtemp()
     trainer = Trainer(
         max_epochs=1, accelerator="cpu", logger=CSVLogger(folder), callbacks=[ModelCheckpoint(folder)],

@@ -66,6 +66,11 @@ class Technique(Callback):
         if stage == "fit" and isinstance(pl_module, ZooModule):
             self.detach(pl_module)
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        # Lightning leaves out teardown when a fit fails.
+        if isinstance(pl_module, ZooModule):
+            self.detach(pl_module)
+
     def detach(self, module: ZooModule) -> None:
         """Leave every slot as it was found, so that a later fit without this technique is without it."""
         module.initializers.pop(self.name, None)

@@ -1,7 +1,7 @@
 """What every data set of the zoo shares: order, resuming, checks, and the facts that models are linked to."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
 import torch
@@ -99,14 +99,18 @@ class BatchLoader:
     def __init__(self, split: Dataset[Any], order: BatchOrder, num_workers: int = 0, pin_memory: bool = False) -> None:
         # Lightning sets the epoch on one of these, and asks whether the other is there.
         self.sampler, self.batch_sampler = order, None
-        self.loader = DataLoader(
-            split,
-            sampler=order,
-            batch_size=None,  # the sampler yields whole batches
-            num_workers=num_workers,
-            pin_memory=pin_memory,
-            persistent_workers=num_workers > 0,
-        )
+        self.loader: Iterable[Any]
+        if num_workers or pin_memory:
+            self.loader = DataLoader(
+                split,
+                sampler=order,
+                batch_size=None,  # the sampler yields whole batches
+                num_workers=num_workers,
+                pin_memory=pin_memory,
+                persistent_workers=num_workers > 0,
+            )
+        else:
+            self.loader = _InProcess(split, order)
 
     def __len__(self) -> int:
         return len(self.sampler)
@@ -128,6 +132,17 @@ class BatchLoader:
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Nothing: epoch and position come from the restored loop."""
+
+
+class _InProcess:
+    """The samples themselves, without a DataLoader's bookkeeping, which is most of a small batch's time."""
+
+    def __init__(self, split: Dataset[Any], order: BatchOrder) -> None:
+        self.split, self.order = split, order
+
+    def __iter__(self) -> Iterator[Any]:
+        for indices in self.order:
+            yield self.split[indices]
 
 
 class ZooDataModule(LightningDataModule):

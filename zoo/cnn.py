@@ -17,6 +17,9 @@ from zoo.task import Task
 class ConvNet(SupervisedModule):
     """Base of the image families: keeps weights and inputs in channels-last order, which convolutions prefer."""
 
+    backbone: nn.Module
+    head: nn.Module
+
     def __init__(self, in_channels: int, task: Task, image_size: int = 32) -> None:
         super().__init__(task)
         self.example_input_array = torch.zeros(2, in_channels, image_size, image_size)

@@ -37,6 +37,11 @@ class Checkpoint(ModelCheckpoint):
         )
         self.every_n_steps_within = every_n_train_steps
 
+    @property
+    def state_key(self) -> str:
+        # Lightning's is a formatted dictionary, built anew for each hook of each step.
+        return "Checkpoint"
+
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
         # Of equals the later epoch is kept: its schedule has come further. Small validation splits tie often.
         if super().check_monitor_top_k(trainer, current):

@@ -59,7 +59,7 @@ class SaveOnSignal(Callback):
     def _agreed(self, trainer: Trainer) -> bool:
         if trainer.world_size > 1:
             flag = torch.tensor(self._received, device=trainer.strategy.root_device)
-            self._received = int(trainer.strategy.reduce(flag, reduce_op="max"))  # type: ignore[arg-type]
+            self._received = int(trainer.strategy.reduce(flag, reduce_op="max"))
         return self._received != 0
 
     def _leave(self, trainer: Trainer) -> None:

@@ -2,12 +2,13 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from jsonargparse import set_parsing_settings
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from torch import Tensor
 
 from callbacks.init.scheme import InitScheme
 from callbacks.optimizers.selection import OptimizerSelection
@@ -104,7 +105,7 @@ class ZooCLI(LightningCLI):
         given = section["trainer"].get("callbacks") or []
         callbacks = [*techniques, *(given if isinstance(given, list) else [given])]
         settings = {**section["trainer"], **kwargs, "callbacks": callbacks}
-        settings = default_callbacks(settings, self.model, self.folder, self.subcommand)
+        settings = default_callbacks(settings, self.model, self.folder, str(self.subcommand))
         return Trainer(**settings)
 
     def before_fit(self) -> None:
@@ -149,7 +150,7 @@ class ZooCLI(LightningCLI):
         """Predict the test split and write the predictions."""
         batches = self.trainer.predict(**kwargs)
         if self.trainer.is_global_zero and isinstance(batches, list):
-            summary.write_predictions(batches, self.prepared.out or self.folder / "predictions.csv")
+            summary.write_predictions(cast(list[Tensor], batches), self.prepared.out or self.folder / "predictions.csv")
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         kwargs = super()._prepare_subcommand_kwargs(subcommand)

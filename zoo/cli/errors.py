@@ -187,12 +187,20 @@ def _unknown_class(match: re.Match[str], complaint: Complaint) -> str:
     last_kind, last_name = complaint.place[-1]
     path = last_name if last_kind == "class" else match[1]
     if not re.fullmatch(r"[A-Za-z_][\w.]*", path):
-        return f"{complaint.option} takes a class name, or YAML with class_path and init_args, not {path!r}"
-    known = sorted({cls.__name__ for base in classes_in(complaint.type) for cls in concrete(base)})
-    hint = meant(near(path.rpartition(".")[2], known))
-    if not hint and len(known) <= 8:
-        hint = f"; known are {', '.join(known)}"
-    return f"unknown class {path!r} for {complaint.option}{hint or _listing(complaint)}"
+        return _no_class(match, complaint)
+    bases = classes_in(complaint.type)
+    known = sorted({cls.__name__ for base in bases for cls in concrete(base)})
+    hint = meant(near(path.rpartition(".")[2], known)) or _listing(complaint)
+    if not hint and known:
+        hint = f"; it takes {', '.join(known) if len(known) <= 8 else ' or '.join(base.__name__ for base in bases)}"
+    return f"unknown class {path!r} for {complaint.option}{hint}"
+
+
+def _no_class(match: re.Match[str], complaint: Complaint) -> str:
+    value = _given(complaint, match)
+    if value.startswith("{'class_path'"):
+        return f"{complaint.option} takes class_path and init_args; the arguments of the class belong under init_args"
+    return f"{complaint.option} takes a class name, or YAML with class_path and init_args, not {value!r}"
 
 
 def _wrong_class(match: re.Match[str], complaint: Complaint) -> str:
@@ -213,14 +221,16 @@ def _section(match: re.Match[str], complaint: Complaint) -> str:
 
 
 def _wrong_type(match: re.Match[str], complaint: Complaint) -> str:
-    value = complaint.value or match[2] or ""
-    value = value[1:-1] if value[:1] == value[-1:] == "'" else value
-    if value.startswith("{'class_path'"):
-        return f"{complaint.option} takes class_path and init_args; the arguments of the class belong under init_args"
+    value = _given(complaint, match)
     taken = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", match[1]) if complaint.type is None else spell(complaint.type)
     hint = meant(near(value, [str(choice) for choice in choices_in(complaint.type)]))
-    shown = value if len(value) <= 60 else f"{value[:57]}..."
-    return f"{complaint.option} takes {taken}, not {shown!r}{hint}"
+    return f"{complaint.option} takes {taken}, not {value!r}{hint}"
+
+
+def _given(complaint: Complaint, match: re.Match[str]) -> str:
+    value = complaint.value or match[match.re.groups] or ""
+    value = value[1:-1] if value[:1] == value[-1:] == "'" else value
+    return value if len(value) <= 60 else f"{value[:57]}..."
 
 
 def _listing(complaint: Complaint) -> str:
@@ -246,5 +256,5 @@ _RULES: tuple[tuple[str, Callable[[re.Match[str], Complaint], str]], ...] = (
     (r"Import path (?:(\S+) )?does not correspond to a subclass of (\w+)", _wrong_class),
     (r"Unable to load config (.+)", _section),
     (r"Expected (?!a path but |.*NoneType)(?:an? )?(.+?)(?:\. Got value: (.*))?$", _wrong_type),
-    (r"Not a valid subclass of (\w+)(?:\. Got value: (.*))?", _wrong_type),
+    (r"Not a valid subclass of (\w+)(?:\. Got value: (.*))?", _no_class),
 )

@@ -1,6 +1,8 @@
 """Lightning's argument parser with errors of one line."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -65,15 +67,17 @@ class ZooParser(LightningArgumentParser):
                 raised.append(error)
                 raise
 
+        known: ZooError | None
         try:
             built = super().instantiate(namespace, instantiate_groups, instantiators=[(build, object, True)])
         except Exception as error:
-            known = raised[-1] if raised else zoo_error(error)
+            known = zoo_error(error) or (raised[-1] if raised and isinstance(error, ValueError) else None)
             if known is None:
                 raise
-            raise known from error
-        refuse_contradictions(namespace, built, self.args)
-        return built
+        else:
+            refuse_contradictions(namespace, built, self.args)
+            return built
+        raise known
 
 
 @contextmanager
@@ -84,11 +88,12 @@ def complaints_of(name: str, *also: type[Exception]) -> Iterator[None]:
         name: the class that is built.
         also: errors that are complaints here, beside ValueError and MisconfigurationException.
     """
+    kinds: tuple[type[Exception], ...] = (ValueError, MisconfigurationException, *also)
     try:
         yield
     except ZooError:
         raise
-    except (ValueError, MisconfigurationException, *also) as error:
+    except kinds as error:
         raise ZooError(f"{name}: {' '.join(str(error).split())}") from error
 
 

@@ -73,7 +73,8 @@ def concrete(base: type) -> Iterator[type]:
     """``base`` and its loaded subclasses, without those that cannot be built."""
     if not inspect.isabstract(base) and not base.__name__.startswith("_"):
         yield base
-    for subclass in type.__subclasses__(base):
+    subclasses: list[type] = type.__subclasses__(base)
+    for subclass in subclasses:
         yield from concrete(subclass)
 
 

@@ -1,0 +1,36 @@
+"""Xavier (Glorot) init, normal: a compromise between keeping signals and keeping gradients."""
+
+import torch
+from torch import Tensor, nn
+
+from callbacks.init.scheme import InitScheme
+from zoo.layers.activation import Activation, gain
+
+
+@torch.no_grad()
+def xavier_normal_(weight: Tensor, gain: float = 1.0) -> Tensor:
+    """Fill with N(0, g^2 * 2 / (fan_in + fan_out)).
+
+    Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010, eq. 12;
+    the gain g is 1 there.
+    """
+    return nn.init.xavier_normal_(weight, gain)
+
+
+class XavierNormal(InitScheme):
+    """Keep the variance of signals and of gradients about constant through layers that are nearly linear.
+
+    Args:
+        activation: sets the gain to ``zoo.layers.activation.gain``, which keeps the second moment behind that
+            activation. It is used rather than torch's table because it covers every activation of the zoo by one
+            definition; for tanh it gives 1.59 where torch has the rule of thumb 5/3. "identity" is the paper's gain 1.
+        layers, head_only: see InitScheme.
+    """
+
+    def __init__(self, activation: Activation = "identity", layers: str | None = None, head_only: bool = False) -> None:
+        super().__init__(layers, head_only)
+        self.activation = activation
+        self.gain = gain(activation)
+
+    def init_(self, weight: Tensor) -> None:
+        xavier_normal_(weight, self.gain)
