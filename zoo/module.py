@@ -16,7 +16,7 @@ from torchmetrics import MetricCollection
 from zoo.batch import Batch, as_batch
 from zoo.errors import DataError, NonFiniteError, ResumeError
 from zoo.meter import Meter
-from zoo.optim import default_optimizer, parameter_names
+from zoo.optim import default_optimizer, may_fuse, parameter_names
 from zoo.randomness import seed_step
 from zoo.task import Output, Task
 
@@ -99,7 +99,8 @@ class ZooModule(LightningModule):
         return built[0] if len(built) == 1 else tuple(built)
 
     def _configure_optimizer(self, name: str, network: nn.Module) -> dict[str, Any]:
-        optimizer = self.optimizer_factories.get(name, default_optimizer)(network)
+        factory = self.optimizer_factories.get(name)
+        optimizer = factory(network) if factory else default_optimizer(network, may_fuse(self.trainer))
         for wrap in self.optimizer_wrappers.values():
             optimizer = wrap(optimizer)
         config: dict[str, Any] = {"optimizer": optimizer}

@@ -208,7 +208,8 @@ def _wrong_class(match: re.Match[str], complaint: Complaint) -> str:
 
 
 def _abstract_class(match: re.Match[str], complaint: Complaint) -> str:
-    return f"{match[1]} for {complaint.option} is a base class; take one that builds on it{_listing(complaint)}"
+    name = match[1] or complaint.value
+    return f"{name!r} for {complaint.option} is a base class; take one that builds on it{_listing(complaint)}"
 
 
 def _ambiguous_class(match: re.Match[str], complaint: Complaint) -> str:
@@ -250,7 +251,7 @@ _RULES: tuple[tuple[str, Callable[[re.Match[str], Complaint], str]], ...] = (
     (r"the following arguments are required: (.+)", _required),
     (r"Importing '([^']+)' is not allowed, denied by the '([^']+)' entry", _denied),
     (r"Multiple subclasses with name (\w+)\. .*ambiguity: (.+)\.$", _ambiguous_class),
-    (r"Expected an instantiatable class, but (\S+) is abstract", _abstract_class),
+    (r"Expected an instantiatable class, but (?:(\S+) )?is abstract", _abstract_class),
     (r"(?:Expected a dot import path string|Unexpected import path format): (.+)", _unknown_class),
     (r"(?:module '[\w.]+' has no attribute|No module named) '([\w.]+)'", _unknown_class),
     (r"Import path (?:(\S+) )?does not correspond to a subclass of (\w+)", _wrong_class),

@@ -13,7 +13,7 @@ def near(word: str, known: Iterable[str]) -> list[str]:
     lower = {entry.lower(): entry for entry in known}
     if word.lower() in lower:
         return [lower[word.lower()]]
-    found = difflib.get_close_matches(word.lower(), lower, 2, 0.6)
+    found = difflib.get_close_matches(word.lower(), lower, 2, 0.65)
     ratios = [difflib.SequenceMatcher(None, entry, word.lower()).ratio() for entry in found]
     return [lower[entry] for entry, ratio in zip(found, ratios) if ratio > ratios[0] - 0.05]
 
