@@ -1,7 +1,6 @@
 """Fixtures that every test may use."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,13 +11,12 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test starts from seed 0 and outside any run."""
     for name in ("PL_GLOBAL_SEED", "ZOO_RUN_DIR", "ZOO_RUNS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WANDB_MODE", "offline")
     torch.manual_seed(0)
-    yield
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ class Prepared:
         run: folder of the run that is resumed or measured, if one was named.
         trusted: packages that class paths may come from beside the project's own.
         out: file for predictions.
+        init_from: run folder or file whose weights the run starts from.
     """
 
     command: str
@@ -36,6 +37,7 @@ class Prepared:
     run: Path | None = None
     trusted: list[str] = field(default_factory=list)
     out: Path | None = None
+    init_from: Path | None = None
 
 
 def prepare(command: str, argv: list[str]) -> Prepared:
@@ -43,6 +45,7 @@ def prepare(command: str, argv: list[str]) -> Prepared:
     sources, argv = _take(argv, ("-c", "--config"))
     trusted, argv = _take(argv, ("--trust",))
     outs, argv = _take(argv, ("--out",)) if command == "predict" else ([], argv)
+    starts, argv = _take(argv, ("--init_from",)) if command == "fit" else ([], argv)
     run: Path | None = None
     if argv and not argv[0].startswith("-"):
         run, argv = run_folder(argv[0]), argv[1:]
@@ -61,7 +64,7 @@ def prepare(command: str, argv: list[str]) -> Prepared:
     options = [f"--config={yaml.safe_dump(config, sort_keys=False)}"] if config else []
     return Prepared(
         command, [command, *options, *_explicit_switches(argv)], config, recipe, run, trusted,
-        Path(outs[-1]) if outs else None,
+        Path(outs[-1]) if outs else None, Path(starts[-1]) if starts else None,
     )  # fmt: skip
 
 

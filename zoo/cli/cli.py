@@ -18,7 +18,11 @@ from zoo.cli.arguments import SECTIONS, Prepared
 from zoo.cli.links import add_links, linked_values, wanted_facts
 from zoo.cli.parser import ZooParser
 from zoo.cli.plumbing import default_callbacks, import_all_pieces, quieten, trainer_defaults
-from zoo.cli.redact import redact
+from zoo.errors import ZooError
+from zoo.init_from import init_from, read_weights
+from zoo.module import ZooModule
+from zoo.notice import notice
+from zoo.redact import redact
 
 # Class paths outside these packages are refused unless the user trusts a package by name.
 ALLOWED = [
@@ -90,6 +94,7 @@ class ZooCLI(LightningCLI):
             self.folder = run_folder.new_run_folder(self.prepared.recipe or self._name_from_classes())
         else:
             self.folder = self.prepared.run or Path.cwd()
+            run_folder.use_run_folder(self.folder)
 
     def _name_from_classes(self) -> str:
         section = self.config.fit
@@ -109,6 +114,12 @@ class ZooCLI(LightningCLI):
         return Trainer(**settings)
 
     def before_fit(self) -> None:
+        source = self.prepared.init_from
+        if source is not None:
+            if not isinstance(self.model, ZooModule):
+                raise ZooError(f"--init_from fills models of the zoo, not {type(self.model).__name__}")
+            afresh = init_from(self.model, read_weights(source), str(source))
+            notice(f"starting from the weights of {source}" + (f"; afresh: {', '.join(afresh)}" if afresh else ""))
         if self.trainer.is_global_zero:
             self._describe_run()
 

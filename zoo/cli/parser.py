@@ -9,7 +9,9 @@ from typing import Any, NoReturn
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.loggers import WandbLogger
 
+from callbacks.reporting.wandb import wandb_run
 from zoo.cli.errors import explain, zoo_error
 from zoo.cli.links import refuse_contradictions
 from zoo.cli.spelling import argument_types, classes_in, concrete
@@ -62,7 +64,8 @@ class ZooParser(LightningArgumentParser):
             # Where a type has alternatives jsonargparse tries them all and drops the errors of most: remember ours.
             try:
                 with complaints_of(cls.__name__):
-                    return cls(*args, **arguments)
+                    # The configuration names Lightning's logger; the run gets the one that records all of it.
+                    return wandb_run(arguments) if cls is WandbLogger else cls(*args, **arguments)
             except ZooError as error:
                 raised.append(error)
                 raise

@@ -1,0 +1,185 @@
+"""Measure what each technique does on small real tasks, and write the table into its card.
+
+Every technique is plugged into the same recipes by its own fragment, with the settings that the fragment has (they are
+usual values, not tuned for these tasks), over several seeds. The epoch is chosen on the validation split, the number
+that is reported is of the test split. "without" is the same recipe without the fragment.
+
+    python benchmarks/evidence.py                              # all techniques; about 40 minutes on one core
+    python benchmarks/evidence.py --kind init --seeds 5        # one kind
+    python benchmarks/evidence.py --write                      # only write the tables from evidence.json
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zoo.cli.compose import names
+from zoo.cli.main import main as zoo
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = Path(__file__).with_name("evidence.json")
+CARDS = ROOT / "docs" / "techniques"
+BEGIN, END = "<!-- measured:", "<!-- /measured -->"
+
+DEEP = [
+    "--model.norm=none", "--model.dropout=0", f"--model.hidden={[64] * 8}", "--optimizer=Momentum", "--optimizer.lr=0.02",
+]  # fmt: skip
+SHORT = ["--trainer.max_epochs=10"]
+# What a kind of technique is tried on: a title, a recipe, and options that make the technique matter.
+TASKS: dict[str, list[tuple[str, str, list[str]]]] = {
+    "init": [
+        ("MLP, 8 hidden layers, no norm, 10 epochs", "mlp/digits", [*DEEP, *SHORT]),
+        ("ResNet-8 with batch norm, 5 epochs", "cnn/digits", ["--trainer.max_epochs=5"]),
+    ],
+    "optimizers": [
+        ("MLP, 10 epochs", "mlp/digits", SHORT),
+        ("ResNet-8, 10 epochs", "cnn/digits", SHORT),
+    ],
+    "schedules": [
+        ("MLP, 10 epochs", "mlp/digits", SHORT),
+        ("ResNet-8, 10 epochs", "cnn/digits", SHORT),
+    ],
+    "averaging": [
+        ("MLP, 10 epochs", "mlp/digits", SHORT),
+        ("ResNet-8, 10 epochs", "cnn/digits", SHORT),
+    ],
+}
+
+
+def run(recipe: str, options: list[str], seed: int) -> dict[str, float]:
+    """Train once in a folder of its own; test accuracy of the best epoch, and the last training loss."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["ZOO_RUNS"] = folder
+        os.environ.pop("ZOO_RUN_DIR", None)
+        silence = io.StringIO()
+        start = time.perf_counter()
+        try:
+            with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
+                zoo(["fit", "-c", recipe, *options, f"--seed_everything={seed}", "--trainer.enable_progress_bar=false"])
+                seconds = time.perf_counter() - start
+                latest = Path(folder) / recipe / "latest"
+                os.environ.pop("ZOO_RUN_DIR", None)
+                zoo(["test", str(latest), "--trainer.enable_progress_bar=false"])
+        except SystemExit:
+            said = silence.getvalue().strip().splitlines()[-1]
+            if "loss is" in said:  # not finite: that is a result as well
+                return {"stopped": 1.0}
+            if "does not support" in said:
+                return {}
+            raise RuntimeError(f"{recipe} {' '.join(options)}: {said}") from None
+        rows = (latest / "metrics.csv").read_text().splitlines()
+        columns = rows[0].split(",")
+        losses = [row.split(",")[columns.index("train/loss")] for row in rows[1:]]
+        tested = json.loads((latest / "test.json").read_text())
+        return {
+            "accuracy": 100 * tested["test/accuracy"],
+            "loss": float([value for value in losses if value][-1]),
+            "seconds": seconds,
+        }
+
+
+def measure(kinds: list[str], seeds: int, only: str | None) -> None:
+    """Run what is asked for and keep the results, one task after the other, so that nothing is lost."""
+    for kind in kinds:
+        fragments = [name for name in names() if name.startswith(f"techniques/{kind}/")]
+        for title, recipe, options in TASKS[kind]:
+            for fragment in [None, *fragments]:
+                if only and fragment and only not in fragment:
+                    continue
+                argv = (["-c", fragment] if fragment else []) + options
+                if fragment and kind == "optimizers":
+                    # The recipe's own rate belongs to its own optimizer.
+                    argv = [option for option in argv if not option.startswith("--optimizer")]
+                results = [run(recipe, argv, seed) for seed in range(seeds)]
+                if not results[0]:
+                    continue  # the technique is not for this family
+                store = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+                entry = {"command": f"zoo fit -c {recipe} {' '.join(argv)}", "runs": results, "machine": machine()}
+                store.setdefault(f"{kind}: {title}", {})[fragment or "without"] = entry
+                RESULTS.write_text(json.dumps(store, indent=1, sort_keys=True) + "\n")
+                print(f"{title:<42} {fragment or 'without':<40} {summary(results, 'accuracy')}", flush=True)
+
+
+def machine() -> str:
+    """Where the numbers come from."""
+    return f"{os.cpu_count()} cores {platform.machine()}, torch {torch.__version__.split('+')[0]}"
+
+
+def summary(results: list[dict[str, float]], key: str) -> str:
+    """Mean ± standard deviation over seeds, and how many runs were stopped."""
+    values = [result[key] for result in results if key in result]
+    stopped = sum("stopped" in result for result in results)
+    if not values:
+        return "stopped: loss not finite"
+    spread = statistics.stdev(values) if len(values) > 1 else 0.0
+    digits = 3 if key == "loss" else 1
+    text = f"{statistics.mean(values):.{digits}f} ± {spread:.{digits}f}"
+    return f"{text} ({stopped} stopped)" if stopped else text
+
+
+def write_cards() -> None:
+    """Put a table into every card whose technique was measured, between the two marks."""
+    store: dict[str, dict[str, Any]] = json.loads(RESULTS.read_text())
+    for fragment in names():
+        if not fragment.startswith("techniques/"):
+            continue
+        card = CARDS / f"{fragment.rsplit('/', 1)[-1]}.md"
+        lines = []
+        for task, entries in store.items():
+            if fragment in entries and "without" in entries:
+                title = task.partition(": ")[2]
+                for label, name in (("without", "without"), ("with", fragment)):
+                    runs = entries[name]["runs"]
+                    lines.append(
+                        f"| {title} | {label} | {summary(runs, 'accuracy')} | {summary(runs, 'loss')} | {len(runs)} |"
+                    )
+        if not lines:
+            continue
+        head = f"{BEGIN} python benchmarks/evidence.py, {entries_machine(store, fragment)} -->"
+        table = [
+            head,
+            "Handwritten digits (scikit-learn), the fragment's own settings against the recipe without it; mean ±"
+            " standard deviation over seeds.",
+            "",
+            "| task | technique | test accuracy, % | last training loss | seeds |",
+            "|---|---|---|---|---|",
+            *lines,
+            END,
+        ]
+        text = card.read_text()
+        start = text.index(BEGIN)
+        stop = text.index(END) + len(END) if END in text else text.index("-->", start) + 3
+        card.write_text(text[:start] + "\n".join(table) + text[stop:])
+
+
+def entries_machine(store: dict[str, dict[str, Any]], fragment: str) -> str:
+    """The machine on which a fragment was measured."""
+    return next(entries[fragment]["machine"] for entries in store.values() if fragment in entries)
+
+
+def main() -> None:
+    """Measure, then write the cards."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kind", choices=list(TASKS), action="append")
+    parser.add_argument("--only", help="part of a fragment's name")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--write", action="store_true", help="measure nothing, write the tables")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if not arguments.write:
+        measure(arguments.kind or list(TASKS), arguments.seeds, arguments.only)
+    write_cards()
+
+
+if __name__ == "__main__":
+    main()
