@@ -182,7 +182,7 @@ class SupervisedModule(ZooModule):
     training_step.__signature__ = inspect.signature(training_step)  # type: ignore[attr-defined]
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.log_step({"train/loss_step": self.last_loss})
+        self.log_step({"train/loss_step": self.last_loss, "train/lr": self.trainer.optimizers[0].param_groups[0]["lr"]})
 
     def on_train_epoch_end(self) -> None:
         self.log_dict({f"train/{name}": value for name, value in self._train_meter.compute().items()})

@@ -13,6 +13,7 @@ from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from callbacks.reporting.checkpoint import Checkpoint
+from callbacks.reporting.figures import Figures
 from callbacks.reporting.interrupt import SaveOnSignal
 from callbacks.reporting.metrics_csv import MetricsCSV
 from callbacks.reporting.progress import Progress
@@ -51,6 +52,7 @@ def default_callbacks(settings: dict[str, Any], model: LightningModule, folder: 
             if not any(isinstance(callback, ModelCheckpoint) for callback in callbacks):
                 callbacks.append(_checkpoint(model, folder))
             callbacks.append(SaveOnSignal(folder / "checkpoints"))
+        callbacks.append(Figures(folder))
     if settings.get("enable_progress_bar") is not False:
         callbacks.append(Progress())
     plugins = settings.get("plugins") or []

@@ -1,0 +1,300 @@
+"""What a run looks like: its learning curves, its mistakes and its predictions, drawn when a fit ends."""
+
+import copy
+import csv
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.utilities import CombinedLoader, rank_zero_warn
+from numpy.typing import NDArray
+from PIL.Image import fromarray
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+from callbacks.reporting import plots
+from callbacks.reporting.plots import Curve
+from callbacks.reporting.wandb import WandbRun
+from zoo.batch import as_batch
+from zoo.errors import ZooError
+from zoo.module import SupervisedModule
+from zoo.task import Classification, Regression
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_IMAGES, _MAX_QUANTITIES = 24, 6
+
+
+@runtime_checkable
+class NamesClasses(Protocol):
+    """Data that say what their classes are called, in the order of the labels."""
+
+    classes: Sequence[str]
+
+
+@runtime_checkable
+class NamesTargets(Protocol):
+    """Data that say what the values to predict are called."""
+
+    targets: Sequence[str]
+
+
+@runtime_checkable
+class TakesImages(Protocol):
+    """A logger with Lightning's method for pictures, as the one of Weights & Biases has it."""
+
+    def log_image(self, key: str, images: list[Any]) -> None: ...
+
+
+class Evaluation(NamedTuple):
+    """What a network says about N samples of the validation split, on the CPU."""
+
+    y: Tensor  # labels (N,) or values (N,) or (N, T)
+    prediction: Tensor  # class probabilities (N, C) or values (N, T), in original units
+    worst: Tensor  # the samples whose true class got the lowest probability, lowest first, (n,)
+    images: NDArray[np.uint8] | None  # of those, (n, H, W, 3); None when the inputs are not images
+    about: str  # which samples and which weights
+
+
+class Kept(NamedTuple):
+    """The weights that a figure shows; ``epoch`` says when they were the best, None when nothing was judged."""
+
+    state: dict[str, Any] | None = None
+    epoch: int | None = None
+    about: str = "weights at the end"
+
+
+class Figures(Callback):
+    """Draws ``figures/*.png`` when a fit ends, and hands them to the loggers that take pictures.
+
+    ``learning_curves.png`` always; ``confusion_matrix.png`` and ``predictions.png`` (images, or a calibration plot
+    where inputs are vectors) for classification; ``residuals.png`` for regression. They show the weights that were
+    kept as best, or those at the end when nothing was kept. Only the first process draws; it sees its own share of
+    the validation split, and every figure says how many samples that were. Module, trainer and random generators are
+    left as they were. A figure that cannot be drawn is a warning, never the end of a run.
+
+    Args:
+        folder: the run's folder, with ``metrics.csv`` in it.
+        max_samples: validation samples to predict, in whole batches that are spread evenly over the split.
+    """
+
+    def __init__(self, folder: str | Path, max_samples: int = 10_000) -> None:
+        if max_samples < 1:
+            raise ZooError(f"Figures: max_samples must be at least 1, got {max_samples}")
+        self.folder, self.max_samples = Path(folder), max_samples
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Here, for in on_fit_end the module has left its device.
+        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        kept = Kept()
+        with _warns("reading the best checkpoint"):
+            kept = kept_weights(trainer)
+        self._draw(trainer, "learning_curves", lambda: _learning_curves(pl_module, self.folder, kept))
+        if not isinstance(pl_module, SupervisedModule) or trainer.val_dataloaders is None:
+            return
+        data, task = trainer.datamodule, pl_module.task  # type: ignore[attr-defined]
+        if isinstance(task, Classification | Regression):
+            with _warns("predicting the validation split"):
+                seen = evaluate(trainer, pl_module, kept, self.max_samples)
+                if isinstance(task, Classification):
+                    names = _names(data.classes if isinstance(data, NamesClasses) else (), task.num_classes)
+                    self._draw(trainer, "confusion_matrix", lambda: _confusion_matrix(seen, names))
+                    self._draw(trainer, "predictions", lambda: _predictions(seen, names))
+                else:
+                    names = _names(data.targets if isinstance(data, NamesTargets) else (), task.num_targets, "value ")
+                    true, said = seen.y.reshape(seen.prediction.shape).numpy(), seen.prediction.numpy()
+                    self._draw(trainer, "residuals", lambda: plots.draw_residuals(true, said, names, seen.about))
+
+    def _draw(self, trainer: Trainer, name: str, draw: "Callable[[], Figure]") -> None:
+        with _warns(f"{name}.png"):
+            pixels = plots.render(draw())
+            file = self.folder / "figures" / f"{name}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            fromarray(pixels).save(file)
+            for logger in trainer.loggers:
+                if isinstance(logger, TensorBoardLogger):
+                    logger.experiment.add_image(f"figures/{name}", pixels, trainer.global_step, dataformats="HWC")
+                elif isinstance(logger, TakesImages) and not _sends(logger, file):
+                    logger.log_image(f"figures/{name}", [pixels])
+
+
+def kept_weights(trainer: Trainer) -> Kept:
+    """The best weights from their checkpoint: of the callback that judges before one that keeps the last."""
+    keepers = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+    keeper = min(keepers, key=lambda keeper: keeper.monitor is None, default=None)
+    if keeper is None or not Path(keeper.best_model_path).is_file():
+        return Kept()
+    read = trainer.strategy.checkpoint_io.load_checkpoint
+    checkpoint = read(keeper.best_model_path, map_location=torch.device("cpu"), weights_only=True)
+    epoch, judged = checkpoint["epoch"] + 1, keeper.monitor is not None
+    about = f"weights of epoch {epoch} ({'the best' if judged else 'the last kept'})"
+    return Kept(checkpoint["state_dict"], epoch if judged else None, about)
+
+
+def evaluate(trainer: Trainer, module: SupervisedModule, kept: Kept, max_samples: int) -> Evaluation:
+    """Predict validation samples with the weights that were kept, and leave everything as it was.
+
+    Raises:
+        ZooError: the weights are spread over processes, or there is no validation sample.
+    """
+    if not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
+        raise ZooError(f"{type(trainer.strategy).__name__} spreads the weights over processes; use zoo predict instead")
+    limit = trainer.num_val_batches[0]
+    loader = CombinedLoader(trainer.val_dataloaders).flattened[0]
+    ys, predictions, size, seen, every = list[Tensor](), list[Tensor](), 0, 0, 1
+    images, worst, certainty = torch.empty(0), torch.empty(0, dtype=torch.long), torch.empty(0)
+    with torch.no_grad(), _borrowed(trainer, module), trainer.precision_plugin.val_step_context():
+        if kept.state is not None:
+            module.load_state_dict(kept.state, strict=True)
+        for index, raw in enumerate(islice(loader, int(limit) if math.isfinite(limit) else None)):
+            size += as_batch(raw).size
+            if index == 0 and math.isfinite(limit):
+                every = max(1, math.ceil(limit * size / max_samples))
+            if index % every != 0 or seen >= max_samples:
+                continue
+            batch = as_batch(trainer.strategy.batch_to_device(trainer.precision_plugin.convert_input(raw)))
+            prediction = module.task.decode(module.forward_batch(batch)).float().cpu()
+            y = batch.y.cpu()
+            if isinstance(module.task, Classification):
+                y = y.argmax(1) if y.is_floating_point() else y
+                pixels = _pixels(as_batch(raw).x)
+                if pixels is not None:
+                    certainty = torch.cat([certainty, prediction.gather(1, y[:, None])[:, 0]])
+                    worst = torch.cat([worst, torch.arange(seen, seen + len(y))])
+                    images = torch.cat([images, pixels]) if len(images) else pixels
+                    first = certainty.argsort(stable=True)[:_IMAGES]
+                    certainty, worst, images = certainty[first], worst[first], images[first]
+            ys.append(y)
+            predictions.append(prediction.reshape(len(y), -1))
+            seen += len(y)
+    if not seen:
+        raise ZooError("there are no validation samples")
+    count = f"{seen:,} samples" if seen == size else f"{seen:,} of {size:,} samples"
+    share = f" (the share of 1 of {trainer.world_size} processes)" if trainer.world_size > 1 else ""
+    shown = images.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).numpy() if len(images) else None
+    about = f"validation split · {count}{share} · {kept.about}"
+    return Evaluation(torch.cat(ys), torch.cat(predictions), worst, shown, about)
+
+
+def read_curves(file: Path) -> dict[str, Curve]:
+    """Everything in a ``metrics.csv`` that was logged once an epoch, and the learning rates, over epochs.
+
+    An epoch that was logged again, as after a resume, counts as it was logged last. Rows that name only their step
+    are placed between the ends of the epochs.
+
+    Raises:
+        ZooError: there is no such file, or nothing was logged at the end of an epoch.
+    """
+    if not file.is_file():
+        raise ZooError(f"no {file}; give the Trainer the logger MetricsCSV({str(file.parent)!r})")
+    with file.open(newline="") as text:
+        rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(text)]
+    ends = {0.0: -1.0} | {row["epoch"] + 1: row["step"] for row in rows if "epoch" in row}
+    if len(ends) == 1:
+        raise ZooError(f"{file} holds no row of a whole epoch")
+    points: dict[str, dict[float, float]] = {}
+    for row in rows:
+        for name in row.keys() - {"epoch", "step"}:
+            if "epoch" in row:
+                points.setdefault(name, {})[row["epoch"] + 1] = row[name]
+            elif plots.is_learning_rate(name):
+                points.setdefault(name, {})[float(np.interp(row["step"], [*ends.values()], [*ends]))] = row[name]
+    return {name: Curve(*np.array(sorted(points[name].items())).T) for name in sorted(points)}
+
+
+def best_epoch(curve: Curve, mode: str) -> float:
+    """The epoch with the best value, by "min" or "max"; of equals the last, which is the one that a run keeps."""
+    values = np.where(np.isfinite(curve.values), curve.values if mode == "min" else -curve.values, np.inf)
+    return float(curve.epochs[np.flatnonzero(values == values.min())[-1]])
+
+
+def _learning_curves(module: LightningModule, folder: Path, kept: Kept) -> "Figure":
+    curves = read_curves(folder / "metrics.csv")
+    logged = dict.fromkeys(name.split("/", 1)[1] for name in curves if name.startswith(("train/", "val/")))
+    quantities = [name for name in logged if not plots.is_learning_rate(name)][:_MAX_QUANTITIES]
+    best: float | None = kept.epoch
+    if isinstance(module, SupervisedModule):
+        monitor = module.task.monitor
+        quantities = [name for name in ("loss", monitor) if name in logged]
+        if best is None and f"val/{monitor}" in curves:
+            best = best_epoch(curves[f"val/{monitor}"], module.task.mode)
+    return plots.draw_learning_curves(curves, quantities, best)
+
+
+def _confusion_matrix(seen: Evaluation, classes: list[str]) -> "Figure":
+    matrix = plots.confusion_matrix(seen.y.numpy(), seen.prediction.argmax(1).numpy(), len(classes))
+    return plots.draw_confusion_matrix(matrix, classes, seen.about)
+
+
+def _predictions(seen: Evaluation, classes: list[str]) -> "Figure":
+    y, probabilities = seen.y, seen.prediction
+    if seen.images is not None:
+        about = f"{seen.about} · {len(seen.worst)} shown"
+        true, shown = y[seen.worst].numpy(), probabilities[seen.worst].numpy()
+        return plots.draw_image_grid(seen.images, true, shown, classes, about)
+    confidence, predicted = probabilities.max(1)
+    error = multiclass_calibration_error(probabilities, y, len(classes))  # as the task logs it
+    bins = plots.calibration_bins(confidence.numpy(), (predicted == y).numpy())
+    return plots.draw_calibration(bins, float(error), seen.about)
+
+
+@contextmanager
+def _warns(what: str) -> Iterator[None]:
+    """Turn any failure into one line that names the figure: the run itself went well."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        rank_zero_warn(f"Figures: {what} failed ({type(error).__name__}: {reason}); the run itself is complete")
+
+
+@contextmanager
+def _borrowed(trainer: Trainer, module: LightningModule) -> Iterator[None]:
+    """Evaluate as validation does; then weights, flags, random generators and the trainer's stage are put back."""
+    weights = copy.deepcopy(module.state_dict())
+    flags = [(part, part.training) for part in module.modules()]
+    device = trainer.strategy.root_device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        try:
+            # Data augment while the trainer trains.
+            trainer.validating = True
+            module.eval()
+            yield
+        finally:
+            trainer.training = True
+            module.load_state_dict(weights)
+            for part, flag in flags:
+                part.training = flag
+
+
+def _pixels(x: Any) -> Tensor | None:
+    """Images of a batch as bytes, uint8 (B, 1 or 3, H, W), as the loader yields them; None for other inputs."""
+    if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[1] not in (1, 3):
+        return None
+    if x.dtype == torch.uint8:
+        return x
+    x = x.float()  # normalised by nobody knows what: each image gets the full range
+    low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
+    return (255 * (x - low) / (high - low).clamp(min=1e-12)).round().to(torch.uint8)
+
+
+def _names(stated: Sequence[str], count: int, word: str = "") -> list[str]:
+    return list(stated) if len(stated) == count else [f"{word}{k}" for k in range(count)]
+
+
+def _sends(logger: TakesImages, file: Path) -> bool:
+    """Whether the logger sends the pictures of the run's folder itself when the run has ended."""
+    run = os.environ.get("ZOO_RUN_DIR")
+    return isinstance(logger, WandbRun) and run is not None and file.resolve().is_relative_to(Path(run).resolve())
