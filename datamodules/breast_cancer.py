@@ -1,7 +1,6 @@
 """Breast cancer (Wisconsin, diagnostic): malignant or benign from cell nuclei, which comes with scikit-learn."""
 
 import torch
-from sklearn.datasets import load_breast_cancer
 from torch import Tensor
 
 from datamodules.tabular import TabularDataModule
@@ -38,5 +37,7 @@ class BreastCancer(TabularDataModule):
     classes = ("malignant", "benign")
 
     def read(self) -> tuple[Tensor, Tensor]:
+        from sklearn.datasets import load_breast_cancer  # takes half a second
+
         table = load_breast_cancer()
         return torch.from_numpy(table.data), torch.from_numpy(table.target).long()

@@ -1,7 +1,6 @@
 """Diabetes progression: the classic small regression table, which comes with scikit-learn."""
 
 import torch
-from sklearn.datasets import load_diabetes
 from torch import Tensor
 
 from datamodules.tabular import TabularDataModule
@@ -21,5 +20,7 @@ class Diabetes(TabularDataModule):
     targets = ("progression",)
 
     def read(self) -> tuple[Tensor, Tensor]:
+        from sklearn.datasets import load_diabetes  # takes half a second
+
         table = load_diabetes(scaled=False)  # raw: scikit-learn's own scaling has seen the test rows
         return torch.from_numpy(table.data), torch.from_numpy(table.target)

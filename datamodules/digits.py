@@ -1,7 +1,6 @@
 """Handwritten digits of 8 x 8 pixels that come with scikit-learn: nothing to download."""
 
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from datamodules.checks import stratified_split
@@ -21,6 +20,8 @@ class Digits(ImageDataModule):
     mean, std = (0.3053,), (0.3763,)
 
     def read(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        from sklearn.datasets import load_digits  # takes half a second
+
         digits = load_digits()
         # Pixels count 0..16 dark dots; stretched to the full range of uint8.
         x = torch.from_numpy(digits.images * (255 / 16)).round().to(torch.uint8)[:, None]  # (N, 1, 8, 8)

@@ -1,7 +1,6 @@
 """Wine: three cultivars told apart by chemistry, which comes with scikit-learn."""
 
 import torch
-from sklearn.datasets import load_wine
 from torch import Tensor
 
 from datamodules.tabular import TabularDataModule
@@ -35,5 +34,7 @@ class Wine(TabularDataModule):
     classes = ("class_0", "class_1", "class_2")
 
     def read(self) -> tuple[Tensor, Tensor]:
+        from sklearn.datasets import load_wine  # takes half a second
+
         table = load_wine()
         return torch.from_numpy(table.data), torch.from_numpy(table.target).long()

@@ -224,9 +224,11 @@ class SupervisedModule(ZooModule):
     def _check_last_batch(self, datamodule: LightningDataModule) -> None:
         normalised = [name for name, m in self.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         if normalised and getattr(datamodule, "last_batch_size", None) == 1:
+            single = getattr(datamodule, "batch_size", None) == 1
+            cure = "raise --data.batch_size" if single else "change --data.batch_size or set --data.drop_last true"
             raise DataError(
                 f"{type(datamodule).__name__} train: the last batch holds a single sample, for which batch norm"
-                f" ({normalised[0]}) has no variance; change --data.batch_size or set --data.drop_last true"
+                f" ({normalised[0]}) has no variance; {cure}"
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

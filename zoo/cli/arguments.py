@@ -48,14 +48,17 @@ def prepare(command: str, argv: list[str]) -> Prepared:
     starts, argv = _take(argv, ("--init_from",)) if command == "fit" else ([], argv)
     run: Path | None = None
     if argv and not argv[0].startswith("-"):
+        if command == "fit":
+            raise ZooError(f"unexpected argument {argv[0]!r}; a recipe is named with -c, as in zoo fit -c {argv[0]}")
         run, argv = run_folder(argv[0]), argv[1:]
         sources = [str(run), *sources]
     elif command == "resume":
         raise ZooError("resume needs the folder of a run, such as runs/cnn/digits/latest")
     config = compose(sources)
+    if run is not None or "recipe" in config:  # the config.yaml of a run, which says more than the parser takes
+        config = {key: value for key, value in config.items() if key in SECTIONS}
     recipe = _recipe_name(sources[0]) if sources else None
     if run is not None:
-        config = {key: value for key, value in config.items() if key in SECTIONS}
         which = "last" if command == "resume" else "best"
         argv = _with_checkpoint(argv, run / "checkpoints" / f"{which}.ckpt")
     elif command != "fit" and sources and not any(a.startswith("--ckpt_path") for a in argv):

@@ -1,12 +1,13 @@
 """Lightning's command line, with the zoo's sections, links, run folder and defaults."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
 from jsonargparse import set_parsing_settings
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from callbacks.schedules.schedule import Schedule
 from zoo.cli import run_folder, summary
 from zoo.cli.arguments import SECTIONS, Prepared
 from zoo.cli.links import add_links, linked_values, wanted_facts
-from zoo.cli.parser import ZooParser
+from zoo.cli.parser import ZooParser, complaints_of
 from zoo.cli.plumbing import default_callbacks, import_all_pieces, quieten, trainer_defaults
 from zoo.errors import ZooError
 from zoo.init_from import init_from, read_weights
@@ -39,7 +40,26 @@ def run(prepared: Prepared) -> None:
         instantiate_subclass_spec_in_any=False,
     )
     import_all_pieces(prepared.trusted)
-    ZooCLI(prepared)
+    try:
+        ZooCLI(prepared)
+    except BaseException:
+        run_folder.forget_if_empty()
+        raise
+
+
+class DescribesRun(Callback):
+    """Calls back when the data have passed their checks and before loggers look for the configuration.
+
+    Args:
+        describe: writes the run's configuration; called in the first process alone.
+    """
+
+    def __init__(self, describe: Callable[[], None]) -> None:
+        self.describe = describe
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit" and trainer.is_global_zero:
+            self.describe()
 
 
 class ZooCLI(LightningCLI):
@@ -66,9 +86,10 @@ class ZooCLI(LightningCLI):
             args=prepared.argv,
         )
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        return LightningCLI.subcommands()
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """The command that was asked for alone: each parser takes a quarter of a second to build."""
+        command = self.prepared.command
+        return {command: LightningCLI.subcommands()[command]}
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_args(args)
@@ -111,7 +132,9 @@ class ZooCLI(LightningCLI):
         callbacks = [*techniques, *(given if isinstance(given, list) else [given])]
         settings = {**section["trainer"], **kwargs, "callbacks": callbacks}
         settings = default_callbacks(settings, self.model, self.folder, str(self.subcommand))
-        return Trainer(**settings)
+        settings["callbacks"].append(DescribesRun(self.describe_run))
+        with complaints_of("Trainer", TypeError):
+            return Trainer(**settings)
 
     def before_fit(self) -> None:
         source = self.prepared.init_from
@@ -120,10 +143,8 @@ class ZooCLI(LightningCLI):
                 raise ZooError(f"--init_from fills models of the zoo, not {type(self.model).__name__}")
             afresh = init_from(self.model, read_weights(source), str(source))
             notice(f"starting from the weights of {source}" + (f"; afresh: {', '.join(afresh)}" if afresh else ""))
-        if self.trainer.is_global_zero:
-            self._describe_run()
 
-    def _describe_run(self) -> None:
+    def describe_run(self) -> None:
         """Write what the run is before it starts, so that a run that dies is still known."""
         config = self.resolved_config()
         file = self.folder / "config.yaml"
@@ -135,7 +156,7 @@ class ZooCLI(LightningCLI):
     def resolved_config(self) -> dict[str, Any]:
         """The complete configuration as plain data: defaults, linked values and the recipe's name included."""
         section = yaml.safe_load(
-            self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False, format="yaml")
+            self._parser(self.subcommand).dump(self.config[self.subcommand], skip_unset=False, format="yaml")
         )
         config = {"recipe": self.prepared.recipe, **{key: section[key] for key in SECTIONS if key in section}}
         for keys, value in linked_values(self.config[self.subcommand], self.datamodule).items():

@@ -92,7 +92,7 @@ def merge(base: Config, over: Config) -> Config:
         elif isinstance(value, dict) and isinstance(merged.get(key), dict) and not _other_class(merged[key], value):
             merged[key] = merge(merged[key], value)
         else:
-            merged[key] = value
+            merged[key] = merge({}, value) if isinstance(value, dict) else value
     return merged
 
 

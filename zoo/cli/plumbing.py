@@ -18,6 +18,7 @@ from callbacks.reporting.interrupt import SaveOnSignal
 from callbacks.reporting.metrics_csv import MetricsCSV
 from callbacks.reporting.progress import Progress
 from zoo.checkpoint_io import AtomicCheckpointIO
+from zoo.errors import ZooError
 from zoo.module import SupervisedModule
 from zoo.profiler import NullProfiler
 
@@ -29,7 +30,10 @@ def import_all_pieces(trusted: list[str]) -> None:
             if not module.name.startswith(("zoo.cli", "zoo.__main__", "zoo._")):
                 importlib.import_module(module.name)
     for package in trusted:
-        importlib.import_module(package)
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise ZooError(f"--trust {package}: {error}; is it installed in this environment?") from error
 
 
 def trainer_defaults() -> dict[str, Any]:

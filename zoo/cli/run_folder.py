@@ -32,6 +32,16 @@ def new_run_folder(recipe: str) -> Path:
     return folder
 
 
+def forget_if_empty() -> None:
+    """Remove the folder of a run that came to nothing before it wrote anything, and empty folders above it."""
+    folder = Path(os.environ.get(VARIABLE, ""))
+    if VARIABLE in os.environ and folder.is_dir() and not any(folder.iterdir()):
+        for path in (folder, *folder.parents[:2]):
+            if any(path.iterdir()):
+                break
+            path.rmdir()
+
+
 def use_run_folder(folder: Path) -> None:
     """Go on in a folder that exists."""
     os.environ[VARIABLE] = str(folder)
