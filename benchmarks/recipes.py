@@ -1,0 +1,96 @@
+"""Train recipes over seeds, measure the test split, and write what they reached into their YAML.
+
+Each seed is a `zoo fit` and a `zoo test` in a process of its own; the epoch is chosen on the validation split.
+
+    python benchmarks/recipes.py cnn/digits mlp/digits mlp/diabetes --seeds 5
+    python benchmarks/recipes.py cnn/fashion_mnist --seeds 1 --threads 2
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(recipe: str, seed: int, options: list[str], threads: int) -> tuple[dict[str, float], float]:
+    """Metrics of the test split, and the seconds that the whole `zoo fit` took, start-up included."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "ZOO_RUNS": folder, "OMP_NUM_THREADS": str(threads)}
+        environment.pop("ZOO_RUN_DIR", None)
+        start = time.perf_counter()
+        zoo = [sys.executable, "-m", "zoo"]
+        subprocess.run(
+            [*zoo, "fit", "-c", recipe, f"--seed_everything={seed}", *options],
+            check=True, env=environment, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        seconds = time.perf_counter() - start
+        latest = Path(folder, recipe, "latest")
+        subprocess.run([*zoo, "test", str(latest)], check=True, env=environment, stdout=subprocess.DEVNULL)
+        return json.loads((latest / "test.json").read_text()), seconds
+
+
+def reached(results: list[tuple[dict[str, float], float]], options: list[str], threads: int) -> str:
+    """One line: the metrics that matter with their spread, the time, and where it was measured."""
+    parts = []
+    for name, factor, unit in (("accuracy", 100, " %"), ("rmse", 1, ""), ("r2", 1, "")):
+        values = [factor * metrics[f"test/{name}"] for metrics, _ in results if f"test/{name}" in metrics]
+        if values:
+            spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+            parts.append(f"test {name} {statistics.mean(values):.2f}{spread}{unit}")
+    seconds = statistics.median([seconds for _, seconds in results])
+    spent = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
+    seeds = f"{len(results)} seeds" if len(results) > 1 else "1 seed"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{threads} threads of a {_processor()}"
+    extra = f", with {' '.join(options)}" if options else ""
+    return f"reached: {', '.join(parts)} ({seeds}), {spent} on {device}, torch {torch.__version__.split('+')[0]}{extra}"
+
+
+def write(recipe: str, line: str) -> None:
+    """Put the line behind the other comments at the head of the recipe, in place of an older one."""
+    file = ROOT / "configs" / f"{recipe}.yaml"
+    text = re.sub(r"^# reached: .*\n", "", file.read_text(), flags=re.MULTILINE)
+    lines = text.splitlines(keepends=True)
+    place = next(number for number, content in enumerate(lines) if not content.startswith("#"))
+    file.write_text("".join([*lines[:place], f"# {line}\n", *lines[place:]]))
+
+
+def _processor() -> str:
+    for entry in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
+        if entry.startswith("model name"):
+            return entry.split(":")[1].strip()
+    return platform.machine()
+
+
+def main() -> None:
+    """Train, test, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipes", nargs="+")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--option", action="append", default=[], help="passed on to zoo fit")
+    parser.add_argument("--dry", action="store_true", help="print, but write nothing")
+    arguments = parser.parse_args()
+    for recipe in arguments.recipes:
+        results = []
+        for seed in range(arguments.seeds):
+            results.append(run(recipe, seed, arguments.option, arguments.threads))
+            print(f"{recipe} seed {seed}: {results[-1][0]} in {results[-1][1]:.0f} s", flush=True)
+        line = reached(results, arguments.option, arguments.threads)
+        print(f"{recipe}: {line}", flush=True)
+        if not arguments.dry:
+            write(recipe, line)
+
+
+if __name__ == "__main__":
+    main()
