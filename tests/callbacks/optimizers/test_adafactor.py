@@ -2,10 +2,16 @@
 
 from pathlib import Path
 
-from optimizer_checks import accuracy_on_digits, assert_follows, assert_resumes, loss_ratio_on_a_quadratic, make_mlp
 from torch import Tensor
 
 from callbacks.optimizers.adafactor import Adafactor
+from tests.callbacks.optimizers.optimizer_checks import (
+    accuracy_on_digits,
+    assert_follows,
+    assert_resumes,
+    loss_ratio_on_a_quadratic,
+    make_mlp,
+)
 
 State = tuple[int, Tensor, Tensor]
 

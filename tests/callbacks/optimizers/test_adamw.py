@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
-from optimizer_checks import accuracy_on_digits, assert_follows, assert_resumes, loss_ratio_on_a_quadratic
-
 from callbacks.optimizers.adam import AdamState
 from callbacks.optimizers.adamw import AdamW, adamw_step
+from tests.callbacks.optimizers.optimizer_checks import (
+    accuracy_on_digits,
+    assert_follows,
+    assert_resumes,
+    loss_ratio_on_a_quadratic,
+)
 
 
 def test_formula() -> None:

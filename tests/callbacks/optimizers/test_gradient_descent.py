@@ -6,11 +6,16 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback
-from optimizer_checks import accuracy_on_digits, assert_resumes, loss_ratio_on_a_quadratic, make_mlp
 from torch import nn
 
 from callbacks.optimizers.gradient_descent import GradientDescent
 from datamodules.digits import Digits
+from tests.callbacks.optimizers.optimizer_checks import (
+    accuracy_on_digits,
+    assert_resumes,
+    loss_ratio_on_a_quadratic,
+    make_mlp,
+)
 from tests.tools import quiet_trainer
 from zoo.errors import ZooError
 

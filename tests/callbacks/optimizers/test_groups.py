@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from optimizer_checks import make_mlp
 from torch import nn
 
 from callbacks.optimizers.groups import ParameterRule, layers, parameter_groups
+from tests.callbacks.optimizers.optimizer_checks import make_mlp
 from zoo.cnn import ResNet
 from zoo.errors import ZooError
 from zoo.task import Classification

@@ -3,9 +3,14 @@
 from pathlib import Path
 
 import pytest
-from optimizer_checks import accuracy_on_digits, assert_follows, assert_resumes, loss_ratio_on_a_quadratic
 
 from callbacks.optimizers.momentum import Momentum, momentum_step
+from tests.callbacks.optimizers.optimizer_checks import (
+    accuracy_on_digits,
+    assert_follows,
+    assert_resumes,
+    loss_ratio_on_a_quadratic,
+)
 
 
 @pytest.mark.parametrize("nesterov", [False, True])

@@ -5,12 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from optimizer_checks import accuracy_on_digits, assert_resumes, loss_ratio_on_a_quadratic, make_mlp
 from torch import nn
 
 from callbacks.optimizers.groups import ParameterRule
 from callbacks.optimizers.muon import Muon, MuonWithAdamW, hidden_matrices, muon_update, orthogonalize
 from callbacks.schedules.one_cycle import OneCycle
+from tests.callbacks.optimizers.optimizer_checks import (
+    accuracy_on_digits,
+    assert_resumes,
+    loss_ratio_on_a_quadratic,
+    make_mlp,
+)
 from tests.tools import quiet_trainer
 from zoo.cnn import ResNet
 from zoo.errors import ZooError

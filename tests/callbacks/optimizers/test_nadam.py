@@ -2,10 +2,15 @@
 
 from pathlib import Path
 
-from optimizer_checks import accuracy_on_digits, assert_follows, assert_resumes, loss_ratio_on_a_quadratic
 from torch import Tensor
 
 from callbacks.optimizers.nadam import NAdam
+from tests.callbacks.optimizers.optimizer_checks import (
+    accuracy_on_digits,
+    assert_follows,
+    assert_resumes,
+    loss_ratio_on_a_quadratic,
+)
 
 # step, product of the momenta so far, mean, mean square
 State = tuple[int, float, Tensor, Tensor]

@@ -2,10 +2,15 @@
 
 from pathlib import Path
 
-from optimizer_checks import accuracy_on_digits, assert_follows, assert_resumes, loss_ratio_on_a_quadratic
 from torch import Tensor
 
 from callbacks.optimizers.radam import RAdam
+from tests.callbacks.optimizers.optimizer_checks import (
+    accuracy_on_digits,
+    assert_follows,
+    assert_resumes,
+    loss_ratio_on_a_quadratic,
+)
 
 State = tuple[int, Tensor, Tensor]
 

@@ -8,7 +8,6 @@ import torch
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.demos.boring_classes import BoringModel
 from lightning.pytorch.plugins.precision import MixedPrecision
-from optimizer_checks import accuracy_on_digits, assert_resumes, loss_ratio_on_a_quadratic, make_mlp
 from torch import nn
 
 from callbacks.optimizers.adam import Adam
@@ -19,6 +18,12 @@ from callbacks.optimizers.sgd import SGD
 from callbacks.schedules.cosine import Cosine
 from callbacks.technique import Conflict, UnsupportedModule
 from datamodules.digits import Digits
+from tests.callbacks.optimizers.optimizer_checks import (
+    accuracy_on_digits,
+    assert_resumes,
+    loss_ratio_on_a_quadratic,
+    make_mlp,
+)
 from tests.tools import quiet_trainer
 from zoo.errors import ResumeError, ZooError
 from zoo.module import ZooModule

@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
-from optimizer_checks import accuracy_on_digits, assert_follows, assert_resumes, loss_ratio_on_a_quadratic
-
 from callbacks.optimizers.sgd import SGD, sgd_step
+from tests.callbacks.optimizers.optimizer_checks import (
+    accuracy_on_digits,
+    assert_follows,
+    assert_resumes,
+    loss_ratio_on_a_quadratic,
+)
 
 
 def test_formula() -> None:

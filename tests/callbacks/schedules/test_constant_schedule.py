@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from schedule_checks import assert_resumes, rates, torch_rates
 from torch.optim.lr_scheduler import LinearLR
 
 from callbacks.schedules.constant_schedule import ConstantSchedule, constant
+from tests.callbacks.schedules.schedule_checks import assert_resumes, rates, torch_rates
 
 
 def test_values() -> None:

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from schedule_checks import assert_resumes, rates, torch_rates
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
 
 from callbacks.schedules.cosine import cosine
 from callbacks.schedules.cosine_restarts import CosineRestarts, cosine_restarts
+from tests.callbacks.schedules.schedule_checks import assert_resumes, rates, torch_rates
 from zoo.errors import ZooError
 
 

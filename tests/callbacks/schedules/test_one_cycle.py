@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from schedule_checks import assert_resumes, make_optimizer, rates
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from callbacks.schedules.one_cycle import OneCycle
+from tests.callbacks.schedules.schedule_checks import assert_resumes, make_optimizer, rates
 from tests.tools import quiet_trainer
 from zoo.errors import ZooError
 

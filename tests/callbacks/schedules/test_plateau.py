@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 from lightning.pytorch import Callback
-from schedule_checks import assert_resumes, make_optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from callbacks.optimizers.sgd import SGD
 from callbacks.schedules.plateau import Plateau
 from datamodules.digits import Digits
+from tests.callbacks.schedules.schedule_checks import assert_resumes, make_optimizer
 from tests.tools import quiet_trainer
 from zoo.errors import ZooError
 from zoo.mlp import MLP

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from schedule_checks import assert_resumes, rates, torch_rates
 from torch.optim.lr_scheduler import PolynomialLR
 
 from callbacks.schedules.polynomial import Polynomial, polynomial
+from tests.callbacks.schedules.schedule_checks import assert_resumes, rates, torch_rates
 from zoo.errors import ZooError
 
 

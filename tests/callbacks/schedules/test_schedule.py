@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback
-from schedule_checks import make_optimizer
 
 from callbacks.optimizers.groups import ParameterRule
 from callbacks.optimizers.sgd import SGD
@@ -15,6 +14,7 @@ from callbacks.schedules.linear_schedule import LinearSchedule
 from callbacks.schedules.schedule import after_warmup, ramp
 from callbacks.technique import Conflict, UnsupportedModule
 from datamodules.digits import Digits
+from tests.callbacks.schedules.schedule_checks import make_optimizer
 from tests.tools import quiet_trainer
 from zoo.errors import ZooError
 from zoo.mlp import MLP
