@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo.cli.compose import cards_root, did_you_mean, find, names, recipes_root
+from zoo.cli.compose import cards_root, did_you_mean, find, names, read, recipes_root
 from zoo.errors import ZooError
 
 KINDS = ("recipes", "models", "data", "techniques")
@@ -56,11 +56,40 @@ def show_(argv: list[str]) -> None:
     if card.is_file() and is_technique:
         print(card.read_text().rstrip())
         print()
+    if fragment is not None and not fragment.startswith(_FRAGMENTS):
+        _print_recipe(fragment)
     if fragment is not None:
         print(f"--- {fragment}.yaml")
         print(find(fragment).read_text().rstrip())
         print()
-        print(f"zoo fit -c {'cnn/digits -c ' if is_technique else ''}{fragment}")
+        print(f"zoo fit -c {'cnn/digits -c ' if fragment.startswith(_FRAGMENTS) else ''}{fragment}")
+
+
+def _print_recipe(name: str) -> None:
+    """What a recipe is made of, what it needs and what it reached."""
+    config = read(find(name))
+    entry = next((entry for entry in recipes() if entry.name == name), Entry(name, ""))
+    lines = [Entry("recipe", entry.summary)] if entry.summary else []
+    for section, listing in (("model", models), ("data", data)):
+        chosen = str((config.get(section) or {}).get("class_path", "")).rsplit(".", 1)[-1]
+        lines += [Entry(section, f"{e.name}: {e.summary}") for e in listing() if e.name == chosen]
+    for section in ("optimizer", "schedule", "init"):
+        if isinstance(config.get(section), dict):
+            settings = ", ".join(f"{k} {v}" for k, v in (config[section].get("init_args") or {}).items())
+            lines.append(Entry(section, f"{config[section]['class_path'].rsplit('.', 1)[-1]} ({settings})"))
+    lines.append(Entry("needs", _needs(str((config.get("data") or {}).get("class_path", "")))))
+    lines.append(Entry("reached", entry.reached or "not measured yet: python benchmarks/recipes.py " + name))
+    _print_entries(lines)
+    print()
+
+
+def _needs(class_path: str) -> str:
+    """Whether a data set of the project has to be downloaded, as its source says."""
+    file = Path(__file__).resolve().parents[2] / Path(*class_path.split(".")[:-1]).with_suffix(".py")
+    source = file.read_text() if file.is_file() else ""
+    if "DownloadedImages" in source or "IdxImages" in source:
+        return "its files under --data.root or ZOO_DATA, or a network to download them once"
+    return "your files: --data.root PATH" if "root: str," in source else "nothing to download"
 
 
 def recipes() -> Iterator[Entry]:
