@@ -139,7 +139,8 @@ class ResNet(ConvNet):
         super().__init__(in_channels, task)
         if not blocks or any(count < 0 for count in blocks):
             raise ZooError(f"ResNet: blocks lists the residual blocks of each stage, got {blocks}")
-        depth = iter(torch.linspace(0, drop_path, max(sum(blocks), 1)).tolist())
+        # Backwards, so that a network of a single block drops it as often as asked.
+        depth = reversed(torch.linspace(drop_path, 0, max(sum(blocks), 1)).tolist())
         layers = [make_conv(in_channels, width, 3, norm), make_norm(norm, width, True), make_activation(activation)]
         channels = width
         for stage, count in enumerate(blocks):
@@ -214,10 +215,23 @@ def load_backbone(arch: str, weights: str | None) -> tuple[nn.Module, int]:
         close = difflib.get_close_matches(arch, names, 3)
         raise ZooError(f"torchvision has no classifier {arch!r}; did you mean {', '.join(close) or names[0]}?")
     file = Path(weights) if weights not in (None, "DEFAULT") else None
-    network = torchvision.models.get_model(arch, weights="DEFAULT" if weights == "DEFAULT" else None)
+    try:
+        network = torchvision.models.get_model(arch, weights="DEFAULT" if weights == "DEFAULT" else None)
+    except (OSError, RuntimeError) as error:  # no network, or a download with another checksum
+        raise ZooError(
+            f"the pretrained weights of {arch} could not be downloaded ({' '.join(str(error).split())}); give a file"
+            " with --model.weights, or null for random weights"
+        ) from error
     if file is not None:
-        network.load_state_dict(_read_weights(file))
-    last_name, last = [(name, m) for name, m in network.named_modules() if isinstance(m, nn.Linear)][-1]
+        try:
+            network.load_state_dict(_read_weights(file))
+        except RuntimeError as error:
+            why = str(error).strip().splitlines()[-1].strip()
+            raise ZooError(f"the weights in {file} are not those of {arch}: {why[:200]}") from error
+    linear = [(name, m) for name, m in network.named_modules() if isinstance(m, nn.Linear)]
+    if not linear:
+        raise ZooError(f"{arch} ends in no linear layer, which a new head could replace; choose another arch")
+    last_name, last = linear[-1]
     network.set_submodule(last_name, nn.Identity())
     return network, last.in_features
 
