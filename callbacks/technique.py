@@ -40,7 +40,7 @@ class Technique(Callback):
     patience: int = 8
     _has_acted: bool = False
     _batches_seen: int = 0
-    _displaced: dict[str, Any] = {}  # noqa: RUF012  replaced, never changed: the defaults of claimed slots
+    _displaced: dict[str, Any] = {}  # noqa: RUF012  never changed here: what claimed slots held before
 
     @property
     def name(self) -> str:
@@ -80,10 +80,13 @@ class Technique(Callback):
         for claimed in [slot for slot, owner in module.slot_owners.items() if owner == self.name]:
             del module.slot_owners[claimed]
             slot_name, _, key = claimed.partition(".")
-            if key:
+            before = self._displaced.pop(claimed, None)
+            if key and before is None:
                 getattr(module, slot_name).pop(key, None)
-            else:
-                setattr(module, slot_name, self._displaced.pop(slot_name))
+            elif key:
+                getattr(module, slot_name)[key] = before
+            elif before is not None:
+                setattr(module, slot_name, before)
 
     def acted(self) -> None:
         """Note that the technique has changed something."""
@@ -170,9 +173,10 @@ class Technique(Callback):
                 f"{self.name}: {type(module).__name__} has no network called {key!r}; it has: {names}"
             )
         module.slot_owners[place] = self.name
+        if owner is None:
+            before = getattr(module, slot)
+            self._displaced = {**self._displaced, place: before if key is None else before.get(key)}
         if key is None:
-            if owner is None:
-                self._displaced = {**self._displaced, slot: getattr(module, slot)}
             setattr(module, slot, self._watch(function))
         else:
             getattr(module, slot)[key] = self._watch(function)

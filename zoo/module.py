@@ -79,6 +79,7 @@ class ZooModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         if stage == "fit":
+            self._restored_optimizers = None  # what was loaded for a test before does not bind this fit
             self.initialize()
 
     def initialize(self) -> None:
@@ -157,6 +158,11 @@ class SupervisedModule(ZooModule):
         return cast(Tensor, self(batch.x))
 
     def setup(self, stage: str) -> None:
+        # A run that broke off in the middle of a split leaves half its sums behind; a resume loads its own later.
+        for meter in (self._train_meter, *self._loss_meters.values()):
+            meter.reset()
+        for metrics in self._metrics.values():
+            cast(MetricCollection, metrics).reset()
         datamodule: LightningDataModule | None = self.trainer.datamodule  # type: ignore[attr-defined]
         if stage == "fit" and datamodule is not None:
             targets = getattr(datamodule, "train_targets", None)

@@ -203,9 +203,9 @@ CONSTRUCTORS = {
 SETUP = {
     "--data.flaw label": "Flawed train: sample 5 has label 3, outside 0..2 (1 such labels in all)",
     "--data.flaw soft": "Flawed train: targets are torch.float32 of shape (17, 5); classification takes integer labels"
-    " (N,) or soft targets (N, 3)",
+    " (int64, (N,)) or soft targets (N, 3)",
     "--data.flaw float": "Flawed train: targets are torch.float32 of shape (17,); classification takes integer labels"
-    " (N,) or soft targets (N, 3)",
+    " (int64, (N,)) or soft targets (N, 3)",
     "--data.flaw nan": "Flawed train: sample 7 is nan at (0,) (1 such samples in all); remove them or fill the gaps",
     "--data.flaw empty": "Flawed train: the split is empty",
     "--data.flaw unpaired": "Flawed train: 17 inputs but 3 targets",

@@ -1,0 +1,1 @@
+"""One task a file; ``zoo.task`` gathers them."""

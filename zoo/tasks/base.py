@@ -1,0 +1,106 @@
+"""What every task has: a loss, metrics, and the way from a network's output to what a user reads."""
+
+import copy
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal, NamedTuple, cast
+
+from torch import Tensor, nn
+from torchmetrics import Metric, MetricCollection
+
+from zoo.batch import Batch
+from zoo.errors import ZooError
+from zoo.losses.base import Loss, Reducible
+
+
+class Output(NamedTuple):
+    """What an objective returns: the mean loss of the batch (scalar) and the network's raw prediction."""
+
+    loss: Tensor
+    prediction: Tensor
+
+
+class Task(nn.Module, ABC):
+    """Base of all tasks; a module, so that scales and class weights live in the checkpoint.
+
+    Args:
+        criterion: the mean loss of (prediction, target).
+
+    Attributes:
+        monitor: the validation quantity that says which epoch was best, without its stage.
+        mode: whether the best is its "min" or its "max".
+        losses: the kind of the zoo's losses that the task takes; losses from elsewhere are not checked.
+
+    Raises:
+        ZooError: the loss is for another kind of targets, or does not average over the batch.
+    """
+
+    monitor: ClassVar[str]
+    mode: ClassVar[Literal["min", "max"]]
+    losses: ClassVar[type[Loss]] = Loss
+
+    def __init__(self, criterion: nn.Module) -> None:
+        super().__init__()
+        name = type(criterion).__name__
+        if isinstance(criterion, Loss) and not isinstance(criterion, self.losses):
+            raise ZooError(
+                f"{name} is a loss for {criterion.about}, but {type(self).__name__} is about {self.losses.about}"
+            )
+        if isinstance(criterion, Reducible) and criterion.reduction != "mean":
+            raise ZooError(
+                f"{type(self).__name__} needs the mean of {name}, got reduction={criterion.reduction}; weights of"
+                " samples go into the batch"
+            )
+        self.criterion = criterion
+
+    @property
+    @abstractmethod
+    def out_features(self) -> int:
+        """Numbers that the network has to put out for each sample."""
+
+    @abstractmethod
+    def metrics(self) -> MetricCollection:
+        """Fresh metrics for a whole split; they are fed with decoded predictions and targets in original units."""
+
+    def fit_targets(self, y: Tensor) -> None:
+        """Learn what the task and its loss need from the training targets alone: scales, class weights and counts."""
+
+    @abstractmethod
+    def check_targets(self, y: Tensor, where: str) -> None:
+        """Raise DataError naming ``where`` and the first sample whose target the task cannot take."""
+
+    def target(self, y: Tensor) -> Tensor:
+        """Targets as the loss sees them."""
+        return y
+
+    def decode(self, prediction: Tensor) -> Tensor:
+        """The network's output as a user reads it: class probabilities, values in original units."""
+        return prediction
+
+    def quick(self, prediction: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Batch means that are cheap enough for every training step."""
+        return {}
+
+    def loss(self, prediction: Tensor, batch: Batch) -> Tensor:
+        """Mean loss over the batch, scalar; weighted by ``batch.weight`` when it is given."""
+        target = self.target(batch.y)
+        if batch.weight is None:
+            return cast(Tensor, self.criterion(prediction, target))
+        per_sample = _unreduced(self.criterion)(prediction, target).reshape(batch.size, -1).mean(1)
+        return (per_sample * batch.weight).sum() / (batch.weight * self.mass(target)).sum()
+
+    def mass(self, target: Tensor) -> Tensor | float:
+        """What each sample counts as in the mean of the loss, (B,): class weights, where the loss divides by them."""
+        return 1.0
+
+    def update(self, metrics: MetricCollection | Metric, prediction: Tensor, batch: Batch) -> None:
+        """Feed one batch to the metrics of a split."""
+        metrics.update(self.decode(prediction), batch.y)
+
+
+def _unreduced(criterion: nn.Module) -> nn.Module:
+    """The same loss, one value a sample; shares its buffers with the original."""
+    if not isinstance(criterion, Reducible):
+        raise ZooError(f"{type(criterion).__name__} has no `reduction`, so sample weights cannot be applied to it")
+    per_sample = copy.copy(criterion)
+    per_sample.reduction = "none"
+    return per_sample

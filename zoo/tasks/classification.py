@@ -1,0 +1,132 @@
+"""One of several classes for each sample."""
+
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassF1Score
+
+from zoo.batch import Batch
+from zoo.errors import DataError, ZooError
+from zoo.losses.base import ClassificationLoss, check_soft_targets
+from zoo.tasks.base import Task
+
+
+class Classification(Task):
+    """One of ``num_classes`` classes for each sample; targets are indices (B,) or soft targets (B, num_classes).
+
+    Args:
+        num_classes: at least 2.
+        loss: any loss of (logits, targets); cross-entropy by default.
+        label_smoothing: in [0, 1); 0 trusts every label, 0.1 is usual (Szegedy et al. 2016, section 7).
+        class_weights: one weight a class, or "balanced" for n / (num_classes * n_class) of the training split.
+    """
+
+    monitor = "accuracy"
+    mode = "max"
+    losses = ClassificationLoss
+
+    def __init__(
+        self,
+        num_classes: int,
+        loss: nn.Module | None = None,
+        label_smoothing: float = 0.0,
+        class_weights: list[float] | Literal["balanced"] | None = None,
+    ) -> None:
+        if num_classes < 2:
+            raise ZooError(f"Classification needs at least 2 classes, got num_classes={num_classes}")
+        if not 0 <= label_smoothing < 1:
+            raise ZooError(f"label_smoothing must lie in [0, 1), got {label_smoothing}")
+        if loss is not None and (label_smoothing or class_weights):
+            raise ZooError(
+                "label_smoothing and class_weights belong to the default cross-entropy; give them to the loss itself"
+            )
+        if isinstance(class_weights, list) and len(class_weights) != num_classes:
+            raise ZooError(f"class_weights has {len(class_weights)} entries for {num_classes} classes")
+        weight = None
+        if class_weights == "balanced":
+            weight = torch.ones(num_classes)
+        elif class_weights is not None:
+            weight = torch.tensor(class_weights)
+        super().__init__(loss or nn.CrossEntropyLoss(weight=weight, label_smoothing=label_smoothing))
+        self.num_classes = num_classes
+        self.balanced = class_weights == "balanced"
+        if isinstance(loss, ClassificationLoss):
+            loss.set_num_classes(num_classes)
+
+    @property
+    def out_features(self) -> int:
+        return self.num_classes
+
+    def fit_targets(self, y: Tensor) -> None:
+        if isinstance(self.criterion, ClassificationLoss):
+            self.criterion.fit_targets(y)
+        if self.balanced:
+            counts = y.sum(0) if y.is_floating_point() else torch.bincount(y, minlength=self.num_classes)
+            if (counts == 0).any():
+                empty = counts.eq(0).nonzero().flatten().tolist()
+                raise DataError(f"class_weights=balanced, but the training split has no sample of class {empty}")
+            weight = len(y) / (self.num_classes * counts.float())
+            cast(Tensor, self.criterion.weight).copy_(weight)
+
+    def check_targets(self, y: Tensor, where: str) -> None:
+        soft = y.is_floating_point() and y.shape[1:] == (self.num_classes,)
+        if not soft and (y.dtype != torch.int64 or y.ndim != 1):
+            raise DataError(
+                f"{where}: targets are {y.dtype} of shape {tuple(y.shape)}; classification takes integer labels"
+                f" (int64, (N,)) or soft targets (N, {self.num_classes})"
+            )
+        if soft:
+            check_soft_targets(self.criterion, y)
+            wrong = (~((y >= 0).all(1) & ((y.sum(1) - 1).abs() < 1e-3))).nonzero()  # NaN fails both
+            if len(wrong):
+                raise DataError(
+                    f"{where}: sample {int(wrong[0, 0])} has soft targets that are negative or do not add up to 1"
+                )
+            return
+        wrong = ((y < 0) | (y >= self.num_classes)).nonzero()
+        if len(wrong):
+            sample = int(wrong[0, 0])
+            raise DataError(
+                f"{where}: sample {sample} has label {int(y[sample])}, outside 0..{self.num_classes - 1}"
+                f" ({len(wrong)} such labels in all)"
+            )
+
+    def target(self, y: Tensor) -> Tensor:
+        check_soft_targets(self.criterion, y)  # MixUp and its kin make them after the data were checked
+        return y
+
+    def mass(self, target: Tensor) -> Tensor | float:
+        if isinstance(self.criterion, nn.CrossEntropyLoss | nn.NLLLoss) and not target.is_floating_point():
+            weight = self.criterion.weight
+            return 1.0 if weight is None else weight[target]
+        return 1.0  # torch divides by the number of samples under soft targets, the zoo's losses always
+
+    def decode(self, prediction: Tensor) -> Tensor:
+        """Class probabilities, (B, num_classes)."""
+        if isinstance(self.criterion, ClassificationLoss):
+            return self.criterion.probabilities(prediction.float())
+        return prediction.float().softmax(1)
+
+    def quick(self, prediction: Tensor, batch: Batch) -> dict[str, Tensor]:
+        return {"accuracy": (prediction.argmax(1) == _hard(batch.y)).float().mean()}
+
+    def metrics(self) -> MetricCollection:
+        classes = self.num_classes
+        return MetricCollection(
+            {
+                "accuracy": MulticlassAccuracy(classes, average="micro"),
+                "f1": MulticlassF1Score(classes, average="macro"),
+                "calibration_error": MulticlassCalibrationError(classes),
+            },
+            compute_groups=False,
+        )
+
+    def update(self, metrics: MetricCollection | Metric, prediction: Tensor, batch: Batch) -> None:
+        metrics.update(self.decode(prediction), _hard(batch.y))
+
+
+def _hard(y: Tensor) -> Tensor:
+    """Class indices of hard or soft targets."""
+    return y.argmax(1) if y.is_floating_point() else y
