@@ -124,7 +124,7 @@ class ZooModule(LightningModule):
             )
 
     def log_step(self, values: dict[str, float]) -> None:
-        """Send a point of a training curve to the loggers, every ``log_every_n_steps`` steps."""
+        """Send a point of a training curve to the loggers, every ``log_every_n_steps`` steps; steps count from 0."""
         step = self.trainer.global_step
         if step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             for logger in self.loggers:
@@ -187,8 +187,9 @@ class SupervisedModule(ZooModule):
     # Lightning asks for the signature in every step; one that is kept here need not be built anew (40 us).
     training_step.__signature__ = inspect.signature(training_step)  # type: ignore[attr-defined]
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.log_step({"train/loss_step": self.last_loss, "train/lr": self.trainer.optimizers[0].param_groups[0]["lr"]})
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        # Here rather than at the batch's end: a run that is asked to stop leaves before that hook.
+        self.log_step({"train/loss_step": self.last_loss, "train/lr": optimizer.param_groups[0]["lr"]})
 
     def on_train_epoch_end(self) -> None:
         self.log_dict({f"train/{name}": value for name, value in self._train_meter.compute().items()})

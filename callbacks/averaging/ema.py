@@ -46,7 +46,15 @@ class EMA(WeightAveraging, Technique):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         Technique.setup(self, trainer, pl_module, stage)
+        if stage == "fit":
+            self._latest_update_step = 0  # a second fit counts its steps anew
         super().setup(trainer, pl_module, stage)
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        due = super().should_update(step_idx, epoch_idx)
+        if due:
+            self.acted()
+        return due
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -78,7 +86,6 @@ class EMA(WeightAveraging, Technique):
     @torch.no_grad()
     def _average(self, averaged: list[Tensor], current: list[Tensor], updates: Tensor | int) -> None:
         decay = ema_decay(self.decay, int(updates)) if self.warmup else self.decay
-        self.acted()
         if averaged[0].is_floating_point():
             torch._foreach_lerp_(averaged, current, 1 - decay)
         else:  # counters, such as batches that a norm has seen

@@ -30,7 +30,6 @@ class Checkpoint(ModelCheckpoint):
             filename="best",
             monitor=monitor,
             mode=mode,
-            save_last=True,
             save_on_train_epoch_end=True,
             auto_insert_metric_name=False,
             enable_version_counter=False,
@@ -49,10 +48,20 @@ class Checkpoint(ModelCheckpoint):
         ties = current is not None and self.best_model_score is not None and bool(current == self.best_model_score)
         return trainer.strategy.reduce_boolean_decision(ties)
 
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_epoch_end(trainer, pl_module)
+        # Lightning's save_last keeps an epoch only when it is among the best as well.
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._save_last(trainer)
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        every = self.every_n_steps_within
+        every, accumulating = self.every_n_steps_within, (batch_idx + 1) % trainer.accumulate_grad_batches != 0
         # On an epoch's last batch the epoch's own checkpoint is about to be saved, and is the one that resumes exactly.
-        if every and trainer.global_step % every == 0 and not trainer.is_last_batch:
-            trainer.save_checkpoint(Path(str(self.dirpath)) / "last.ckpt")
+        if every and trainer.global_step % every == 0 and not accumulating and not trainer.is_last_batch:
+            self._save_last(trainer)
+
+    def _save_last(self, trainer: Trainer) -> None:
+        self.last_model_path = str(Path(str(self.dirpath)) / "last.ckpt")
+        trainer.save_checkpoint(self.last_model_path)

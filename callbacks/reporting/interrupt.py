@@ -32,8 +32,8 @@ class SaveOnSignal(Callback):
             self._received = 0
             self._previous = {number: signal.signal(number, self._note) for number in SIGNALS}
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._restore()
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._restore()  # before Lightning puts back its own
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._restore()
