@@ -59,6 +59,9 @@ class Technique(Callback):
                 f"{self.name} does not support {type(pl_module).__name__}: it needs a {self.supports.__name__};"
                 f" drop {self.name} or choose another model"
             )
+        for other in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(other, Technique) and other is not self and other.name == self.name:
+                raise Conflict(f"{self.name} stands twice in the list of callbacks; drop one of them")
         self._has_acted, self._batches_seen = False, 0
         self.attach(pl_module)
 

@@ -52,7 +52,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         if not source.is_file():
             raise ResumeError(f"no checkpoint {source}")
         digest = _digest_file(source)
-        if digest.is_file() and digest.read_text().split()[0] != _sha256(source):
+        known = digest.read_text().split() if digest.is_file() else []  # empty when a save was cut off at its very end
+        if known and known[0] != _sha256(source):
             raise ResumeError(f"{source} was altered or cut short: its sha256 is not the one in {digest.name}")
         try:
             return torch.load(source, map_location=map_location, weights_only=True)

@@ -225,7 +225,7 @@ def load_backbone(arch: str, weights: str | None) -> tuple[nn.Module, int]:
     if file is not None:
         try:
             network.load_state_dict(_read_weights(file))
-        except RuntimeError as error:
+        except (RuntimeError, TypeError) as error:
             why = str(error).strip().splitlines()[-1].strip()
             raise ZooError(f"the weights in {file} are not those of {arch}: {why[:200]}") from error
     linear = [(name, m) for name, m in network.named_modules() if isinstance(m, nn.Linear)]
@@ -239,8 +239,11 @@ def load_backbone(arch: str, weights: str | None) -> tuple[nn.Module, int]:
 def _read_weights(file: Path) -> dict[str, Tensor]:
     if not file.is_file():
         raise ZooError(f"no weights file {file}; give a local .safetensors or .pth, or DEFAULT")
-    if file.suffix == ".safetensors":
-        from safetensors.torch import load_file
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
 
-        return load_file(file)
-    return cast(dict[str, Tensor], torch.load(file, map_location="cpu", weights_only=True))
+            return load_file(file)
+        return cast(dict[str, Tensor], torch.load(file, map_location="cpu", weights_only=True))
+    except Exception as error:  # each format has errors of its own, and torch's recommend to run what is in the file
+        raise ZooError(f"the weights file {file} is damaged, or holds more than tensors") from error

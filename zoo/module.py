@@ -49,6 +49,8 @@ class ZooModule(LightningModule):
         schedule_factories: one learning-rate schedule for each network name.
         slot_owners: who claimed a slot with room for one.
         initialized: the init schemes that have run; a second ``fit`` keeps what the first has learnt.
+        last_loss: the training loss of the last batch.
+        revisiting: whether a batch is evaluated once more in the same step (SAM), which counts for no metric.
         pretrained: names of submodules that hold pretrained weights, which no init scheme may overwrite.
     """
 
@@ -63,6 +65,7 @@ class ZooModule(LightningModule):
         self.slot_owners: dict[str, str] = {}
         self.pretrained: set[str] = set()
         self.last_loss = math.nan
+        self.revisiting = False
         self.initialized: set[str] = set()
         self._restored_optimizers: dict[str, list[str]] | None = None
 
@@ -115,20 +118,28 @@ class ZooModule(LightningModule):
 
     def require_finite(self, loss: Tensor) -> None:
         """Stop before the optimizer uses a loss that is NaN or infinite; names epoch and batch."""
-        self.last_loss = loss.item()
-        if not math.isfinite(self.last_loss):
+        value = loss.item()
+        if not self.revisiting:
+            self.last_loss = value
+        if not math.isfinite(value):
             batch = self.trainer.fit_loop.batch_idx
             raise NonFiniteError(
-                f"the training loss is {self.last_loss} in epoch {self.trainer.current_epoch}, batch {batch}; no step"
+                f"the training loss is {value} in epoch {self.trainer.current_epoch}, batch {batch}; no step"
                 " was made with it. Lower the learning rate, warm it up, clip gradients, or look at that batch"
             )
 
-    def log_step(self, values: dict[str, float]) -> None:
-        """Send a point of a training curve to the loggers, every ``log_every_n_steps`` steps; steps count from 0."""
-        step = self.trainer.global_step
-        if step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+    def log_step(self, values: dict[str, float], step: int | None = None) -> None:
+        """Send a point of a training curve to the loggers.
+
+        Args:
+            values: what to log.
+            step: which step it belongs to, counted from 0; by default the one that is about to be made, and then only
+                every ``log_every_n_steps`` of them.
+        """
+        now = self.trainer.global_step
+        if step is not None or now % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             for logger in self.loggers:
-                logger.log_metrics(values, step)
+                logger.log_metrics(values, now if step is None else step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         optimizers = zip(self.networks(), self.trainer.optimizers)
@@ -181,7 +192,8 @@ class SupervisedModule(ZooModule):
         for penalty in self.penalties.values():
             loss = loss + penalty(self, batch, output)
         self.require_finite(loss)
-        self._train_meter.update(batch.size, {"loss": loss, **self.task.quick(output.prediction.detach(), batch)})
+        if not self.revisiting:
+            self._train_meter.update(batch.size, {"loss": loss, **self.task.quick(output.prediction.detach(), batch)})
         return loss
 
     # Lightning asks for the signature in every step; one that is kept here need not be built anew (40 us).

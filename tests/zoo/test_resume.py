@@ -12,7 +12,7 @@ from callbacks.averaging.ema import EMA
 from callbacks.reporting.checkpoint import Checkpoint
 from datamodules.augment import Cutout, RandomCrop
 from datamodules.digits import Digits
-from tests.tools import Stopped, StopAt, quiet_trainer
+from tests.tools import StopAt, Stopped, quiet_trainer
 from zoo.cnn import ResNet
 from zoo.errors import ResumeError
 from zoo.mlp import MLP
@@ -59,9 +59,7 @@ def assert_equal_runs(first: tuple[ZooModule, Any], second: tuple[ZooModule, Any
 @pytest.mark.parametrize("kind", ["mlp", "cnn"])
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize(("epoch", "batch"), [(0, 1), (1, 3), (2, 0), (1, 5)])
-def test_cut_off_in_the_middle_of_an_epoch(
-    tmp_path: Path, kind: str, accumulate: int, epoch: int, batch: int
-) -> None:
+def test_cut_off_in_the_middle_of_an_epoch(tmp_path: Path, kind: str, accumulate: int, epoch: int, batch: int) -> None:
     if accumulate == 2 and batch % 2 == 0:
         pytest.skip("a checkpoint is saved between optimizer steps, never within an accumulation")
     settings = {"accumulate_grad_batches": accumulate}

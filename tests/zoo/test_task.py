@@ -39,7 +39,7 @@ def evaluate(task: Task, prediction: Tensor, y: Tensor, batch_size: int = 25) ->
     return {name: value.item() for name, value in metrics.compute().items()}
 
 
-# Classification: loss ---------------------------------------------------------------------------------------------------
+# Classification: loss -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -123,7 +123,7 @@ def test_a_sample_of_weight_zero_has_no_gradient() -> None:
     assert (logits.grad.abs().sum(1) == 0).nonzero().flatten().tolist() == [7]
 
 
-# Classification: decoding and metrics -----------------------------------------------------------------------------------
+# Classification: decoding and metrics ---------------------------------------------------------------------------------
 
 
 def test_decode_is_a_distribution() -> None:
@@ -153,7 +153,7 @@ def test_classification_metrics_are_scikit_learns(seed: int, soft: bool) -> None
     assert task.quick(logits, Batch(logits, targets))["accuracy"].item() == pytest.approx(values["accuracy"])
 
 
-# Regression -------------------------------------------------------------------------------------------------------------
+# Regression -----------------------------------------------------------------------------------------------------------
 
 
 def fitted(y: Tensor, **arguments: Any) -> Regression:
@@ -204,8 +204,10 @@ def test_scales_come_from_training_targets_and_travel_in_the_checkpoint(tmp_path
     trainer.fit(module, datamodule=data)
     targets = data.train_targets
     assert targets is not None
-    assert module.task.mean.item() == pytest.approx(targets.double().mean().item())
-    assert module.task.std.item() == pytest.approx(targets.double().std(correction=0).item())
+    task = module.task
+    assert isinstance(task, Regression)
+    assert task.mean.item() == pytest.approx(targets.double().mean().item())
+    assert task.std.item() == pytest.approx(targets.double().std(correction=0).item())
     trainer.save_checkpoint(tmp_path / "last.ckpt")
     expected = torch.cat(quiet_trainer().predict(module, datamodule=Diabetes()))  # type: ignore[arg-type]
     again = quiet_trainer().predict(network(), datamodule=Diabetes(), ckpt_path=tmp_path / "last.ckpt")
@@ -214,7 +216,7 @@ def test_scales_come_from_training_targets_and_travel_in_the_checkpoint(tmp_path
     assert abs(expected.mean() - targets.mean()) < targets.std()
 
 
-# Errors -----------------------------------------------------------------------------------------------------------------
+# Errors ---------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from zoo.errors import ZooError
+
 
 def drop_path(x: Tensor, p: float, training: bool) -> Tensor:
     """Zero each sample's branch with probability p and divide the rest by 1 - p; identity when p is 0.
@@ -30,7 +32,7 @@ class DropPath(nn.Module):
     def __init__(self, p: float = 0.0) -> None:
         super().__init__()
         if not 0 <= p < 1:
-            raise ValueError(f"drop path probability must lie in [0, 1), got {p}")
+            raise ZooError(f"drop path probability must lie in [0, 1), got {p}")
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:

@@ -26,7 +26,10 @@ class ChannelRMSNorm(nn.RMSNorm):
 
 
 class StandardizedConv2d(nn.Conv2d):
-    """Convolution whose filters have mean 0 and variance 1. Qiao et al., "Weight standardization", 2019, eq. 3."""
+    """Convolution whose filters have mean 0 and variance 1 / fan_in.
+
+    Qiao et al., "Weight standardization", 2019, eq. 3, with the division by fan_in that keeps the size of activations.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         filters = self.weight.flatten(1)

@@ -1,0 +1,130 @@
+"""Norms against the formulas of their papers."""
+
+from typing import Any, get_args
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.errors import ZooError
+from zoo.layers.norm import Norm, StandardizedConv2d, StandardizedLinear, make_conv, make_linear, make_norm
+
+EPS = 1e-5
+
+
+def randomise(module: nn.Module) -> Any:
+    """The same layer with gains and biases that are neither 1 nor 0."""
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.normal_()
+    return module
+
+
+def standardised(x: Tensor, dims: tuple[int, ...]) -> Tensor:
+    centred = x - x.mean(dims, keepdim=True)
+    return centred / (centred.square().mean(dims, keepdim=True) + EPS).sqrt()
+
+
+def affine(x: Tensor, norm: Any) -> Tensor:
+    shape = (1, -1, *[1] * (x.ndim - 2))
+    return x * norm.weight.view(shape) + (norm.bias.view(shape) if norm.bias is not None else 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "dims"),
+    [
+        ("batch", (6, 8), (0,)),
+        ("batch", (6, 8, 5, 5), (0, 2, 3)),
+        ("layer", (6, 8), (1,)),
+        ("layer", (6, 8, 5, 5), (1,)),
+        ("instance", (6, 8, 5, 5), (2, 3)),
+    ],
+)
+def test_mean_and_variance_norms(name: Norm, shape: tuple[int, ...], dims: tuple[int, ...]) -> None:
+    x = torch.randn(shape)
+    norm = randomise(make_norm(name, 8, spatial=len(shape) == 4))
+    torch.testing.assert_close(norm(x), affine(standardised(x, dims), norm), rtol=1e-4, atol=1e-5)
+
+
+def test_channel_layer_norm_equals_torch_on_permuted_input() -> None:
+    x = torch.randn(2, 8, 3, 4)
+    norm = randomise(make_norm("layer", 8, spatial=True))
+    reference = nn.LayerNorm(8)
+    reference.load_state_dict(norm.state_dict())
+    torch.testing.assert_close(norm(x), reference(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("shape", [(6, 8, 5, 5), (6, 8)])
+def test_rms(shape: tuple[int, ...]) -> None:
+    x = torch.randn(shape)
+    norm = randomise(make_norm("rms", 8, spatial=len(shape) == 4))
+    gain = norm.weight.view(1, -1, *[1] * (len(shape) - 2))
+    torch.testing.assert_close(norm(x), x / x.square().mean(1, keepdim=True).sqrt() * gain, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(8, 1), (16, 1), (24, 1), (32, 2), (48, 3), (64, 4), (100, 5)])
+def test_groups_of_about_sixteen_channels(channels: int, groups: int) -> None:
+    x = torch.randn(4, channels, 3, 3)
+    norm = randomise(make_norm("group", channels, spatial=True))
+    assert norm.num_groups == groups
+    parts = [standardised(part, (1, 2, 3)) for part in x.chunk(groups, dim=1)]
+    torch.testing.assert_close(norm(x), affine(torch.cat(parts, 1), norm), rtol=1e-4, atol=1e-5)
+
+
+def test_weight_standardised_convolution() -> None:
+    torch.manual_seed(0)
+    layer = make_conv(4, 6, 3, "weight_standardized", stride=2)
+    assert isinstance(layer, StandardizedConv2d)
+    x = torch.randn(2, 4, 9, 9)
+    filters = layer.weight.detach().numpy().reshape(6, -1)
+    standard = (filters - filters.mean(1, keepdims=True)) / filters.std(1, keepdims=True) / filters.shape[1] ** 0.5
+    expected = F.conv2d(x, torch.from_numpy(standard).view_as(layer.weight), stride=2, padding=1)
+    torch.testing.assert_close(layer(x), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_weight_standardised_linear() -> None:
+    torch.manual_seed(0)
+    layer = make_linear(50, 6, "weight_standardized")
+    assert isinstance(layer, StandardizedLinear)
+    rows = layer(torch.eye(50)).T  # the standardised weight itself
+    torch.testing.assert_close(rows.mean(1), torch.zeros(6), atol=1e-6, rtol=0)
+    torch.testing.assert_close(rows.square().sum(1), torch.ones(6), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["conv", "linear"])
+def test_standardised_weights_do_not_feel_shift_and_scale(kind: str) -> None:
+    torch.manual_seed(0)
+    layer: Any = (
+        make_conv(3, 4, 3, "weight_standardized") if kind == "conv" else make_linear(27, 4, "weight_standardized")
+    )
+    x = torch.randn(2, 3, 5, 5) if kind == "conv" else torch.randn(2, 27)
+    before = layer(x)
+    with torch.no_grad():
+        layer.weight.mul_(10).add_(3)
+    torch.testing.assert_close(layer(x), before, rtol=1e-2, atol=2e-3)
+
+
+@pytest.mark.parametrize("name", get_args(Norm))
+def test_only_layers_without_a_norm_have_a_bias(name: Norm) -> None:
+    assert (make_conv(2, 4, 3, name).bias is not None) == (name == "none")
+    assert (make_linear(2, 4, name).bias is not None) == (name == "none")
+
+
+def test_none_changes_nothing() -> None:
+    x = torch.randn(2, 8)
+    assert make_norm("none", 8, spatial=False)(x) is x
+
+
+def test_instance_norm_of_vectors_is_refused() -> None:
+    with pytest.raises(ZooError, match="norm=instance normalises over the pixels of an image; vectors have none, use"):
+        make_norm("instance", 8, spatial=False)
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+@pytest.mark.parametrize("size", [7, 8])
+def test_convolutions_keep_the_size(kernel: int, size: int) -> None:
+    x = torch.zeros(1, 2, size, size)
+    assert make_conv(2, 4, kernel, "none")(x).shape == (1, 4, size, size)
+    assert make_conv(2, 4, kernel, "none", stride=2)(x).shape == (1, 4, -(-size // 2), -(-size // 2))
