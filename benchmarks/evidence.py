@@ -32,8 +32,12 @@ CARDS = ROOT / "docs" / "techniques"
 BEGIN, END = "<!-- measured:", "<!-- /measured -->"
 
 DEEP = [
-    "--model.norm=none", "--model.dropout=0", f"--model.hidden={[64] * 8}", "--optimizer=Momentum", "--optimizer.lr=0.02",
-]  # fmt: skip
+    "--model.norm=none",
+    "--model.dropout=0",
+    f"--model.hidden={[64] * 8}",
+    "--optimizer=Momentum",
+    "--optimizer.lr=0.02",
+]
 SHORT = ["--trainer.max_epochs=10"]
 # What a kind of technique is tried on: a title, a recipe, and options that make the technique matter.
 TASKS: dict[str, list[tuple[str, str, list[str]]]] = {
@@ -50,6 +54,18 @@ TASKS: dict[str, list[tuple[str, str, list[str]]]] = {
         ("ResNet-8, 10 epochs", "cnn/digits", SHORT),
     ],
     "averaging": [
+        ("MLP, 10 epochs", "mlp/digits", SHORT),
+        ("ResNet-8, 10 epochs", "cnn/digits", SHORT),
+    ],
+    "regularizers": [
+        ("MLP, 10 epochs", "mlp/digits", SHORT),
+        ("ResNet-8, 10 epochs", "cnn/digits", SHORT),
+    ],
+    "gradients": [
+        ("MLP, 10 epochs", "mlp/digits", SHORT),
+        ("ResNet-8, 10 epochs", "cnn/digits", SHORT),
+    ],
+    "augmentation": [
         ("MLP, 10 epochs", "mlp/digits", SHORT),
         ("ResNet-8, 10 epochs", "cnn/digits", SHORT),
     ],

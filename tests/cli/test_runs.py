@@ -31,6 +31,11 @@ def weights(run: Path, name: str = "last") -> dict[str, torch.Tensor]:
     return torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
 
 
+def table(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as opened:
+        return list(csv.DictReader(opened))
+
+
 def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "zoo", *arguments], cwd=cwd, capture_output=True, text=True)
 
@@ -46,7 +51,7 @@ def test_a_run_leaves_what_describes_it(here: Path, capsys: pytest.CaptureFixtur
     env = json.loads((run / "env.json").read_text())
     assert env["seed"] == 3
     assert env["packages"]["torch"] == torch.__version__.split("+")[0] or env["packages"]["torch"]
-    rows = list(csv.DictReader((run / "metrics.csv").open()))
+    rows = table(run / "metrics.csv")
     assert {"train/loss", "val/loss", "val/accuracy"} <= set(rows[0])
     assert {path.name for path in (run / "checkpoints").glob("*.ckpt")} == {"best.ckpt", "last.ckpt"}
     assert "val/accuracy" in said
@@ -73,7 +78,7 @@ def test_test_validate_and_predict_a_run(here: Path, capsys: pytest.CaptureFixtu
     tested = json.loads((run / "test.json").read_text())
     assert 0 <= tested["test/accuracy"] <= 1
     assert "val/accuracy" in json.loads((run / "validate.json").read_text())
-    rows = list(csv.DictReader(Path("predictions.csv").open()))
+    rows = table(Path("predictions.csv"))
     assert len(rows) == 359
     assert sum(float(rows[0][f"probability_{k}"]) for k in range(10)) == pytest.approx(1, abs=1e-3)
     assert (run / "config.yaml").read_bytes() == config, "only fit writes the configuration"
@@ -90,7 +95,7 @@ def test_a_resumed_run_goes_on_in_its_folder(here: Path, monkeypatch: pytest.Mon
     for name, tensor in weights(plain).items():
         assert torch.equal(tensor, weights(run)[name]), name
     assert any(not torch.equal(tensor, weights(run)[name]) for name, tensor in weights(whole).items())
-    epochs = [row["epoch"] for row in csv.DictReader((run / "metrics.csv").open()) if row["val/loss"]]
+    epochs = [row["epoch"] for row in table(run / "metrics.csv") if row["val/loss"]]
     assert epochs == ["0", "1", "2"]
 
 
