@@ -104,7 +104,7 @@ def draw_learning_curves(curves: Mapping[str, Curve], quantities: Sequence[str],
         values = np.concatenate([curve.values for _, curve, _ in lines] or [np.ones(1)])
         if values.min() > 0 and values.max() > 30 * values.min():
             ax.set_yscale("log")
-        elif panel == "learning rate":
+        elif panel == "learning rate" and values.max() > 0:
             ax.set_ylim(0, values.max() * 1.08)
         reached = dict(zip(*curves.get(f"val/{panel}", ((), ())), strict=True)).get(best)
         title = panel.replace("_", " ") + ("" if reached is None else f" · validation {reached:.4g}")

@@ -13,6 +13,7 @@ from zoo.layers.tabular_embedding import (
     LinearEmbedding,
     PeriodicEmbedding,
     PiecewiseLinearEmbedding,
+    bin_edges,
     piecewise_linear_encoding,
 )
 
@@ -64,6 +65,16 @@ def test_ties_and_constants_leave_bins_empty() -> None:
     assert code[:, 0, 0].tolist() == pytest.approx([0.25, 1.0]), "one bin is left, from 0 to 1"
     assert code[:, 0, 1:].abs().max() == 0
     assert code[:, 1].abs().max() == 0, "a constant column says nothing"
+
+
+def test_edges_of_a_column_that_is_mostly_zero() -> None:
+    column = torch.cat([torch.zeros(900), torch.linspace(1, 100, 100)])
+    edges = bin_edges(column, 10)
+    assert len(edges) == 11
+    assert edges[0] == 0, "the zeros take one edge, and the other rows ten"
+    shares = torch.histogram(column[900:], edges[1:]).hist
+    assert (shares - 11.1).abs().max() < 1
+    assert torch.equal(bin_edges(torch.tensor([3.0, 1.0, 3.0, 2.0]), 4), torch.tensor([1.0, 2.0, 3.0]))
 
 
 def test_bins_are_taken_once_and_travel_with_the_weights() -> None:

@@ -1,5 +1,6 @@
 """Tasks: losses against torch, weights against hand-written means, metrics against scikit-learn, errors."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -282,3 +283,16 @@ def test_a_loss_that_cannot_be_weighted() -> None:
     logits, y, _, weight = draw()
     with pytest.raises(ZooError, match="Plain has no `reduction`, so sample weights cannot be applied to it"):
         Classification(CLASSES, Plain()).loss(logits, Batch(logits, y, weight=weight))
+
+
+# A constant answer ----------------------------------------------------------------------------------------------------
+
+
+def test_the_commonest_class_is_the_naive_answer() -> None:
+    train, y = torch.tensor([0, 1, 1, 2]), torch.tensor([1, 1, 0, 2])
+    assert Classification(3).naive(train, y) == {"accuracy": 0.5}
+
+
+def test_mean_and_median_are_the_naive_answers() -> None:
+    naive = Regression().naive(torch.tensor([0.0, 1.0, 5.0]), torch.tensor([2.0, 4.0]))
+    assert naive == {"mae": pytest.approx(2.0), "rmse": pytest.approx(math.sqrt(2.0))}

@@ -11,6 +11,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from datamodules.base import ZooDataModule
+from zoo.module import SupervisedModule
+
 _WIDTH = 110
 
 
@@ -40,17 +43,30 @@ def after_fit(trainer: Trainer, folder: Path) -> None:
 def after_test(trainer: Trainer, folder: Path, stage: str) -> None:
     """Print the metrics of a split and keep them as ``<stage>.json`` in the run's folder."""
     values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    naive = _naive(trainer, "test" if stage == "test" else "val")
     console = _console()
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("metric")
     table.add_column("value", justify="right")
+    table.add_column("a constant answer", justify="right")
     for name in sorted(values):
-        table.add_row(name, f"{values[name]:.4g}")
+        constant = naive.get(name.partition("/")[2])
+        table.add_row(name, f"{values[name]:.4g}", "" if constant is None else f"{constant:.4g}")
     console.print(table)
     if (folder / "config.yaml").is_file():
         file = folder / f"{stage}.json"
         file.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
         console.print(f"kept in {_shown(file)}", highlight=False, soft_wrap=True)
+
+
+def _naive(trainer: Trainer, split: str) -> dict[str, float]:
+    """Metrics of the best constant answer, where the data are at hand as tensors."""
+    data, module = trainer.datamodule, trainer.lightning_module  # type: ignore[attr-defined]
+    splits = data.splits if isinstance(data, ZooDataModule) else {}
+    train, measured = (getattr(splits.get(name), "y", None) for name in ("train", split))
+    if not isinstance(module, SupervisedModule) or train is None or measured is None:
+        return {}
+    return module.task.naive(train, measured)
 
 
 def _best_row(folder: Path, checkpoint: ModelCheckpoint) -> dict[str, float]:

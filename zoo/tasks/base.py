@@ -92,6 +92,13 @@ class Task(nn.Module, ABC):
         """What each sample counts as in the mean of the loss, (B,): class weights, where the loss divides by them."""
         return 1.0
 
+    def naive(self, train: Tensor, y: Tensor) -> dict[str, float]:
+        """What the best constant answer reaches: learnt from the training targets, measured on ``y``.
+
+        A network that is not clearly better has learnt nothing.
+        """
+        return {}
+
     def update(self, metrics: MetricCollection | Metric, prediction: Tensor, batch: Batch) -> None:
         """Feed one batch to the metrics of a split."""
         metrics.update(self.decode(prediction), batch.y)

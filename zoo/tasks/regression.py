@@ -108,6 +108,13 @@ class Regression(Task):
     def quick(self, prediction: Tensor, batch: Batch) -> dict[str, Tensor]:
         return {"mae": (self.decode(prediction) - batch.y.reshape(batch.size, -1)).abs().mean()}
 
+    def naive(self, train: Tensor, y: Tensor) -> dict[str, float]:
+        train, y = train.reshape(len(train), -1).double(), y.reshape(len(y), -1).double()
+        return {
+            "mae": (y - train.median(0).values).abs().mean().item(),
+            "rmse": (y - train.mean(0)).square().mean().sqrt().item(),
+        }
+
     def metrics(self) -> MetricCollection:
         metrics: dict[str, Metric] = {
             "mae": MeanAbsoluteError(),
