@@ -32,7 +32,7 @@ class TabularModule(SupervisedModule):
         in_features: entries of a sample; linked from the data.
         task: what is asked of the network.
         cardinalities: number of codes of the last columns, one entry for each; linked from the data.
-        embedding: of the numbers; "none" leaves them as they are. "piecewise_linear" takes its bins from quantiles of
+        embedding: of the numbers; "none" leaves them as they are. "piecewise_linear" takes its bins from
             the training rows (kept with the weights), and "periodic" learns its frequencies.
         embedding_size: length of a feature's vector, also of a category's.
         resolution: bins of "piecewise_linear", frequencies of "periodic"; 16 to 128.

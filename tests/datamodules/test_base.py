@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch._utils import ExceptionWrapper
 from torch.utils.data import Dataset
 
-from datamodules.base import BatchLoader, BatchOrder, TensorSplit, ZooDataModule
+from datamodules.base import TensorSplit, ZooDataModule
+from datamodules.order import BatchLoader, BatchOrder
 from zoo.errors import DataError, ResumeError
 
 

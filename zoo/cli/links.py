@@ -13,6 +13,7 @@ from zoo.errors import ZooError
 LINKS: tuple[tuple[str, str], ...] = (
     ("in_features", "model.init_args.in_features"),
     ("in_channels", "model.init_args.in_channels"),
+    ("cardinalities", "model.init_args.cardinalities"),
     ("image_size", "model.init_args.image_size"),
     ("num_classes", "model.init_args.task.init_args.num_classes"),
     ("num_targets", "model.init_args.task.init_args.num_targets"),

@@ -72,14 +72,14 @@ class LinearEmbedding(nn.Module):
 class PiecewiseLinearEmbedding(nn.Module):
     """e_j = x_j w_j + b_j + V_j PLE(x_j): (B, n) -> (B, n, size), with V = 0 at the start.
 
-    The encoding gives every feature a piecewise linear function of its own, with kinks at quantiles of the training
-    rows (``bin_edges``); the linear part makes the start as smooth as without it. Gorishniy et al. 2022, section 3.2 and eq. 1; the
+    The encoding gives every feature a piecewise linear function of its own, with kinks at ``bin_edges`` of the training
+    rows; the linear part makes the start as smooth as without it. Gorishniy et al. 2022, section 3.2 and eq. 1; the
     form with a linear part is that of Gorishniy et al., "TabM", 2025, appendix.
 
     Args:
         num_features: n.
         size: length of each vector; 8 to 32.
-        bins: T at most, fewer where quantiles coincide; 16 to 128, more for targets that jump.
+        bins: T at most, fewer where a feature has fewer values; 16 to 128, more for targets that jump.
     """
 
     scale: Tensor

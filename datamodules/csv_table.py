@@ -1,0 +1,153 @@
+"""A CSV file as columns of numbers and categories; every complaint names the row and the column."""
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+from datamodules.table_encoder import Table
+from zoo.errors import DataError
+
+ColumnType: TypeAlias = Literal["number", "category", "ignore"]
+
+_MISSING = {"", "?", "na", "n/a", "nan", "null", "none"}
+# A column in which so many of the values are numbers is one of numbers with mistakes in it.
+_MOSTLY = 0.9
+_FEW_ROWS = 20
+
+
+class CsvColumns(NamedTuple):
+    """The cells of a file as text, missing ones as the empty string.
+
+    Attributes:
+        path: where they come from.
+        cells: column name -> one value for each row, in the order of the file.
+        numbers: the number of each row as a spreadsheet counts, the header being row 1.
+    """
+
+    path: Path
+    cells: dict[str, list[str]]
+    numbers: list[int]
+
+    @property
+    def rows(self) -> int:
+        """Rows below the header."""
+        return len(self.numbers)
+
+    def where(self, row: int, column: str) -> str:
+        """How errors call a cell of the row with this index."""
+        return f"{self.path}: row {self.numbers[row]}, column {column!r}"
+
+
+def read_csv(path: Path) -> CsvColumns:
+    """Read a file with a header line; commas, semicolons or tabs part the cells.
+
+    Raises:
+        DataError: no such file, no rows, a nameless or repeated column, or a row of another length than the header.
+    """
+    if not path.is_file():
+        raise DataError(f"no file {path}; give the path of a CSV file with a header line")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
+    first_line = text.partition("\n")[0]
+    delimiter = max(",;\t", key=first_line.count)
+    lines = enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), 1)
+    filled = [(number, [cell.strip() for cell in line]) for number, line in lines if line]
+    if len(filled) < 2:
+        raise DataError(f"{path}: {len(filled)} lines; a header line and at least one row are needed")
+    (_, header), *rows = filled
+    for place, name in enumerate(header):
+        if not name or header.index(name) != place:
+            raise DataError(f"{path}: row 1, column {place + 1} is {name!r}; every column needs a name of its own")
+    for number, row in rows:
+        if len(row) != len(header):
+            raise DataError(f"{path}: row {number} has {len(row)} cells, the header has {len(header)}")
+    columns = zip(*[row for _, row in rows], strict=True)
+    cells = [["" if cell.lower() in _MISSING else cell for cell in column] for column in columns]
+    return CsvColumns(path, dict(zip(header, cells, strict=True)), [number for number, _ in rows])
+
+
+def infer_types(columns: CsvColumns, target: str, given: Mapping[str, ColumnType]) -> dict[str, ColumnType]:
+    """What each feature is: a number where all cells are numbers, else a category; ``given`` decides before that.
+
+    Raises:
+        DataError: a name that is not a column, a number column with a cell that is none, a column without values, or
+            one that looks like an identifier.
+    """
+    for name in (target, *given):
+        if name not in columns.cells:
+            raise DataError(f"{columns.path}: no column {name!r}; there are {', '.join(columns.cells)}")
+    return {name: given.get(name) or _infer(columns, name) for name in columns.cells if name != target}
+
+
+def to_table(columns: CsvColumns, numbers: Sequence[str], categories: Sequence[str]) -> Table:
+    """The named columns, in this order.
+
+    Raises:
+        DataError: a column is not there, or a cell of a number column is no finite number.
+    """
+    for name in (*numbers, *categories):
+        if name not in columns.cells:
+            raise DataError(f"{columns.path}: no column {name!r}, which the network was trained with")
+    floats = [to_numbers(columns, name) for name in numbers]
+    words = [columns.cells[name] for name in categories]
+    return Table(
+        np.array(floats, dtype=np.float64).reshape(len(numbers), columns.rows).T,
+        np.array(words, dtype=np.str_).reshape(len(categories), columns.rows).T,
+    )
+
+
+def to_numbers(columns: CsvColumns, name: str, otherwise: str = "") -> list[float]:
+    """A column as floats, NaN where a value is missing.
+
+    Args:
+        columns: the file.
+        name: the column.
+        otherwise: what to do if the column was never meant to be numbers; ends the message of the error.
+
+    Raises:
+        DataError: at the first cell that is no finite number.
+    """
+    values = [math.nan if cell == "" else _number(cell) for cell in columns.cells[name]]
+    for row, value in enumerate(values):
+        if value is None or math.isinf(value):
+            what = f"{columns.where(row, name)} is {columns.cells[name][row]!r}, not a finite number"
+            raise DataError(f"{what}; correct it, or say {otherwise or f'columns: {{{name}: category}}'}")
+    return [value for value in values if value is not None]
+
+
+def holds_numbers(columns: CsvColumns, name: str, otherwise: str = "") -> bool:
+    """Whether all values of a column are numbers; DataError at the first that is none where nearly all are."""
+    present = [cell for cell in columns.cells[name] if cell]
+    numbers = sum(_number(cell) is not None for cell in present)
+    if _MOSTLY * len(present) <= numbers < len(present):
+        to_numbers(columns, name, otherwise)
+    return numbers == len(present)
+
+
+def _infer(columns: CsvColumns, name: str) -> ColumnType:
+    present = [cell for cell in columns.cells[name] if cell]
+    if not present:
+        raise DataError(f"{columns.path}: column {name!r} has no values; leave it out with columns: {{{name}: ignore}}")
+    if holds_numbers(columns, name):
+        return "number"
+    distinct = len(set(present))
+    if len(present) >= _FEW_ROWS and distinct > len(present) / 2:
+        raise DataError(
+            f"{columns.path}: column {name!r} has {distinct} different texts in {len(present)} rows, as an identifier"
+            f" has; leave it out with columns: {{{name}: ignore}} or keep it with columns: {{{name}: category}}"
+        )
+    return "category"
+
+
+def _number(cell: str) -> float | None:
+    try:
+        return float(cell)
+    except ValueError:
+        return None
