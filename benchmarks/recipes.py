@@ -20,6 +20,9 @@ from pathlib import Path
 
 import torch
 
+from zoo.cli import catalog
+
+BEGIN, END = "<!-- recipes: python benchmarks/recipes.py -->", "<!-- /recipes -->"
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -51,9 +54,13 @@ def reached(results: list[tuple[dict[str, float], float]], options: list[str], t
     seconds = statistics.median([seconds for _, seconds in results])
     spent = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
     seeds = f"{len(results)} seeds" if len(results) > 1 else "1 seed"
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{threads} threads of a {_processor()}"
+    device = (
+        torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else f"{threads} core{'s' * (threads > 1)} of a {_processor()}"
+    )
     extra = f", with {' '.join(options)}" if options else ""
-    return f"reached: {', '.join(parts)} ({seeds}), {spent} on {device}, torch {torch.__version__.split('+')[0]}{extra}"
+    return f"reached: {', '.join(parts)} ({seeds}), {spent} on {device}{extra}"
 
 
 def write(recipe: str, line: str) -> None:
@@ -63,6 +70,16 @@ def write(recipe: str, line: str) -> None:
     lines = text.splitlines(keepends=True)
     place = next(number for number, content in enumerate(lines) if not content.startswith("#"))
     file.write_text("".join([*lines[:place], f"# {line}\n", *lines[place:]]))
+
+
+def write_readme() -> None:
+    """Put the table of all recipes into the README, from the lines that this command wrote into them."""
+    readme = ROOT / "README.md"
+    text = readme.read_text()
+    rows = [f"| `{e.name}` | {e.summary} | {e.reached or 'not measured yet'} |" for e in catalog.recipes()]
+    table = "\n".join([BEGIN, "| recipe | what it is | test split |", "|---|---|---|", *rows, END])
+    start, stop = text.index(BEGIN), text.index(END) + len(END)
+    readme.write_text(text[:start] + table + text[stop:])
 
 
 def _processor() -> str:
@@ -75,7 +92,7 @@ def _processor() -> str:
 def main() -> None:
     """Train, test, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipes", nargs="+")
+    parser.add_argument("recipes", nargs="*", help="none: only write the table into the README")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--option", action="append", default=[], help="passed on to zoo fit")
@@ -90,6 +107,8 @@ def main() -> None:
         print(f"{recipe}: {line}", flush=True)
         if not arguments.dry:
             write(recipe, line)
+    if not arguments.dry:
+        write_readme()
 
 
 if __name__ == "__main__":
