@@ -104,6 +104,11 @@ class ZooDataModule(LightningDataModule):
             self.splits = self.load()
             for name, split in self.splits.items():
                 self.check(split, f"{type(self).__name__} {name}")
+                if len(split) < self._place()[1]:  # type: ignore[arg-type]
+                    raise DataError(
+                        f"{type(self).__name__} {name}: {len(split)} samples for {self._place()[1]} processes, each of"  # type: ignore[arg-type]
+                        " which needs one; use fewer devices"
+                    )
         if stage == "fit" and self.drop_last and len(self.train_order()) == 0:
             raise DataError(
                 f"{type(self).__name__} train: {len(self.splits['train'])} samples make no full batch of"  # type: ignore[arg-type]

@@ -76,6 +76,13 @@ def test_evaluation_covers_the_split_once(size: int, world: int) -> None:
     assert sorted(seen) == list(range(size))
 
 
+def test_more_processes_than_samples_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = Rows(3)
+    monkeypatch.setattr(data, "_place", lambda: (0, 4))
+    with pytest.raises(DataError, match="Rows train: 3 samples for 4 processes, each of which needs one"):
+        data.setup("fit")
+
+
 def test_start_position_skips_what_is_done() -> None:
     order = BatchOrder(20, 4, True)
     whole = [batch.tolist() for batch in order]
