@@ -1,7 +1,7 @@
 """How long a person waits for an answer: `zoo list`, and `zoo fit --help` beside importing Lightning alone.
 
-    python benchmarks/startup.py            # medians of 5
-    python benchmarks/startup.py --check    # exit status 1 when a bound is missed
+python benchmarks/startup.py            # medians of 5
+python benchmarks/startup.py --check    # exit status 1 when a bound is missed
 """
 
 import argparse
