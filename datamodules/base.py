@@ -200,7 +200,9 @@ class ZooDataModule(LightningDataModule):
 
     # On the device --------------------------------------------------------------------------------------------------
 
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> tuple[Tensor, Tensor]:
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        if isinstance(batch, Tensor):
+            return batch  # a model's example input, which Lightning sends this way for its summary and its graph
         x, y, index = batch
         assert self.trainer is not None
         if self.trainer.training:

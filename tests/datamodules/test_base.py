@@ -76,6 +76,11 @@ def test_evaluation_covers_the_split_once(size: int, world: int) -> None:
     assert sorted(seen) == list(range(size))
 
 
+def test_a_models_example_input_passes() -> None:
+    example = torch.ones(2, 1)
+    assert Rows().on_after_batch_transfer(example, 0) is example
+
+
 def test_more_processes_than_samples_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     data = Rows(3)
     monkeypatch.setattr(data, "_place", lambda: (0, 4))
