@@ -1,0 +1,1 @@
+"""Techniques by kind, one a file, and the services of a run: checkpoints, progress, figures, loggers."""
