@@ -49,8 +49,9 @@ def reached(results: list[tuple[dict[str, float], float]], options: list[str], t
     for name, factor, unit in (("accuracy", 100, " %"), ("rmse", 1, ""), ("r2", 1, "")):
         values = [factor * metrics[f"test/{name}"] for metrics, _ in results if f"test/{name}" in metrics]
         if values:
-            spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-            parts.append(f"test {name} {statistics.mean(values):.2f}{spread}{unit}")
+            digits = 4 if abs(statistics.mean(values)) < 1 else 2
+            spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+            parts.append(f"test {name} {statistics.mean(values):.{digits}f}{spread}{unit}")
     seconds = statistics.median([seconds for _, seconds in results])
     spent = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
     seeds = f"{len(results)} seeds" if len(results) > 1 else "1 seed"
