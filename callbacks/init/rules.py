@@ -121,8 +121,19 @@ def assign(layer: nn.Module, name: str, value: Tensor) -> None:
     except (NotImplementedError, RuntimeError) as error:
         reason = str(error).splitlines()[0] or "it has no right_inverse"
         raise ZooError(f"its {name} is parametrised by {kinds} and cannot be set: {reason}") from error
+    _settle(layer, name)
     if not cast(Tensor, getattr(layer, name)).isfinite().all():
         raise ZooError(f"its {name} is parametrised by {kinds}, which cannot express this value")
+
+
+def _settle(layer: nn.Module, name: str, looks: int = 15) -> None:
+    """Let a parametrisation that learns by being used, as spectral norm does, forget the value before."""
+    steps = _parametrizations(layer, name)
+    training = steps.training
+    steps.train()
+    for _ in range(looks):
+        getattr(layer, name)
+    steps.train(training)
 
 
 def _places(layer: nn.RNNBase) -> list[str]:

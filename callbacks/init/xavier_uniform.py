@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from callbacks.init.scheme import InitScheme
-from zoo.layers.activation import Activation, gain
+from zoo.layers.gate import Nonlinearity, nonlinearity_gain
 
 
 @torch.no_grad()
@@ -21,16 +21,19 @@ class XavierUniform(InitScheme):
     """Keep the variance of signals and of gradients about constant through layers that are nearly linear.
 
     Args:
-        activation: sets the gain to ``zoo.layers.activation.gain``, which keeps the second moment behind that
-            activation. It is used rather than torch's table because it covers every activation of the zoo by one
-            definition; for tanh it gives 1.59 where torch has the rule of thumb 5/3. "identity" is the paper's gain 1.
+        activation: sets the gain to ``zoo.layers.gate.nonlinearity_gain``, which keeps the second moment behind that
+            activation or gate. It is used rather than torch's table because it covers everything that the zoo has by
+            one definition; for tanh it gives 1.59 where torch has the rule of thumb 5/3. "identity" is the paper's
+            gain 1.
         layers, head_only: see InitScheme.
     """
 
-    def __init__(self, activation: Activation = "identity", layers: str | None = None, head_only: bool = False) -> None:
+    def __init__(
+        self, activation: Nonlinearity = "identity", layers: str | None = None, head_only: bool = False
+    ) -> None:
         super().__init__(layers, head_only)
         self.activation = activation
-        self.gain = gain(activation)
+        self.gain = nonlinearity_gain(activation)
 
     def init_(self, weight: Tensor) -> None:
         xavier_uniform_(weight, self.gain)

@@ -5,10 +5,21 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrizations, parametrize
 
 from zoo.errors import ZooError
+from zoo.layers.batch_norm import GhostBatchNorm, SyncBatchNorm
+from zoo.layers.filter_response import FilterResponseNorm
+from zoo.layers.spectral_norm import SpectralNorm
 
-Norm: TypeAlias = Literal["none", "batch", "layer", "rms", "group", "instance", "weight_standardized"]
+Norm: TypeAlias = Literal[
+    "none", "batch", "sync_batch", "ghost_batch", "layer", "rms", "group", "instance", "filter_response",
+    "weight_standardized", "weight_norm", "spectral_norm",
+]  # fmt: skip
+
+
+# Where a layer keeps its bias: norms that do not take the mean of a channel out again, or that have none of their own.
+_KEEP_BIAS = ("none", "filter_response", "weight_norm", "spectral_norm")
 
 
 class ChannelLayerNorm(nn.LayerNorm):
@@ -50,38 +61,55 @@ def make_norm(name: Norm, channels: int, spatial: bool) -> nn.Module:
     """A fresh normalisation layer.
 
     Args:
-        name: "group" takes groups of 16 channels, as few groups as divide; "weight_standardized" pairs group norm
-            with standardised weights (Qiao et al. 2019) and is for networks that build their layers with ``make_conv``.
+        name: "group" takes groups of 16 channels, as few groups as divide. "weight_standardized" pairs group norm
+            with standardised weights (Qiao et al. 2019); "weight_norm" and "spectral_norm" change weights alone. These
+            three are for networks that build their layers with ``make_conv`` and ``make_linear``.
         channels: C.
         spatial: whether the input is (B, C, H, W) rather than (B, C).
     """
     match name:
-        case "none":
+        case "none" | "weight_norm" | "spectral_norm":
             return nn.Identity()
         case "batch":
             return nn.BatchNorm2d(channels) if spatial else nn.BatchNorm1d(channels)
+        case "sync_batch":
+            return SyncBatchNorm(channels)
+        case "ghost_batch":
+            return GhostBatchNorm(channels)
         case "layer":
             return ChannelLayerNorm(channels) if spatial else nn.LayerNorm(channels)
         case "rms":
             return ChannelRMSNorm(channels) if spatial else nn.RMSNorm(channels)
         case "group" | "weight_standardized":
             return nn.GroupNorm(_groups(channels), channels)
-        case "instance":
+        case "instance" | "filter_response":
             if not spatial:
-                raise ZooError("norm=instance normalises over the pixels of an image; vectors have none, use layer")
-            return nn.InstanceNorm2d(channels, affine=True)
+                raise ZooError(f"norm={name} normalises over the pixels of an image; vectors have none, use layer")
+            return nn.InstanceNorm2d(channels, affine=True) if name == "instance" else FilterResponseNorm(channels)
 
 
 def make_conv(in_channels: int, out_channels: int, kernel_size: int, norm: Norm, stride: int = 1) -> nn.Conv2d:
-    """A convolution that keeps the size at stride 1; without bias where a norm follows that has its own."""
+    """A convolution that keeps the size at stride 1; without bias where a norm follows that makes it needless."""
     layer = StandardizedConv2d if norm == "weight_standardized" else nn.Conv2d
-    return layer(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=norm == "none")
+    bias = norm in _KEEP_BIAS
+    conv = layer(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=bias)
+    _parametrize(conv, norm)
+    return conv
 
 
 def make_linear(in_features: int, out_features: int, norm: Norm) -> nn.Linear:
-    """A linear layer; without bias where a norm follows that has its own."""
+    """A linear layer; without bias where a norm follows that makes it needless."""
     layer = StandardizedLinear if norm == "weight_standardized" else nn.Linear
-    return layer(in_features, out_features, bias=norm == "none")
+    linear = layer(in_features, out_features, bias=norm in _KEEP_BIAS)
+    _parametrize(linear, norm)
+    return linear
+
+
+def _parametrize(layer: nn.Conv2d | nn.Linear, norm: Norm) -> None:
+    if norm == "weight_norm":
+        parametrizations.weight_norm(layer)
+    elif norm == "spectral_norm":
+        parametrize.register_parametrization(layer, "weight", SpectralNorm(layer.weight))
 
 
 def _groups(channels: int) -> int:
