@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from zoo.errors import ZooError
 from zoo.layers.activation import Activation, make_activation
-from zoo.layers.dropout import DropPath
+from zoo.layers.dropout import DropPath, depth_rates
+from zoo.layers.dropout_kind import ImageDropout, dropout_before_head, dropout_in_maps
 from zoo.layers.norm import Norm, make_conv, make_norm
 from zoo.module import SupervisedModule
 from zoo.task import Task
@@ -41,6 +42,7 @@ class LeNet(ConvNet):
         norm: after each convolution.
         dropout: probability in [0, 1) before the last layer.
         pool: "avg" as in the paper, or "max".
+        dropout_kind: "spatial" and "dropblock" act behind the activation of each convolution instead.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class LeNet(ConvNet):
         norm: Norm = "none",
         dropout: float = 0.0,
         pool: Literal["max", "avg"] = "max",
+        dropout_kind: ImageDropout = "standard",
     ) -> None:
         super().__init__(in_channels, task, image_size)
         if image_size < 8:
@@ -60,12 +63,13 @@ class LeNet(ConvNet):
         pooling = nn.MaxPool2d(2) if pool == "max" else nn.AvgPool2d(2)
         second = round(width * 16 / 6)
         side = image_size // 2 // 2
+        pools = [nn.Sequential(dropout_in_maps(dropout_kind, dropout), pooling) for _ in range(2)]
         self.backbone = nn.Sequential(
-            make_conv(in_channels, width, 5, norm), make_norm(norm, width, True), make_activation(activation), pooling,
-            make_conv(width, second, 5, norm), make_norm(norm, second, True), make_activation(activation), pooling,
+            make_conv(in_channels, width, 5, norm), make_norm(norm, width, True), make_activation(activation), pools[0],
+            make_conv(width, second, 5, norm), make_norm(norm, second, True), make_activation(activation), pools[1],
             nn.Flatten(),
             nn.Linear(second * side * side, 120), make_activation(activation),
-            nn.Linear(120, 84), make_activation(activation), nn.Dropout(dropout),
+            nn.Linear(120, 84), make_activation(activation), dropout_before_head(dropout_kind, dropout),
         )  # fmt: skip
         self.head = nn.Linear(84, task.out_features)
         self.to(memory_format=torch.channels_last)
@@ -74,17 +78,29 @@ class LeNet(ConvNet):
 class ResidualBlock(nn.Module):
     """Two convolutions of 3 x 3 and a shortcut: activation(shortcut(x) + branch(x)). He et al. 2016, figure 2.
 
+    Dropout, of the kinds for feature maps, lies between the convolutions: Zagoruyko and Komodakis, "Wide residual
+    networks", 2016, section 2.4.
+
     Attributes:
         last_norm: the layer whose gain may start at zero, so that the block starts as the identity.
     """
 
     def __init__(
-        self, in_channels: int, channels: int, stride: int, activation: Activation, norm: Norm, drop_path: float
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int,
+        activation: Activation,
+        norm: Norm,
+        drop_path: float,
+        dropout: float = 0.0,
+        dropout_kind: ImageDropout = "standard",
     ) -> None:
         super().__init__()
         self.conv1 = make_conv(in_channels, channels, 3, norm, stride)
         self.norm1 = make_norm(norm, channels, True)
         self.activation1 = make_activation(activation)
+        self.dropout = dropout_in_maps(dropout_kind, dropout)
         self.conv2 = make_conv(channels, channels, 3, norm)
         self.last_norm = make_norm(norm, channels, True)
         self.drop_path = DropPath(drop_path)
@@ -97,7 +113,8 @@ class ResidualBlock(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        branch = self.last_norm(self.conv2(self.activation1(self.norm1(self.conv1(x)))))
+        hidden = self.dropout(self.activation1(self.norm1(self.conv1(x))))
+        branch = self.last_norm(self.conv2(hidden))
         return cast(Tensor, self.activation2(self.shortcut(x) + self.drop_path(branch)))
 
 
@@ -121,6 +138,7 @@ class ResNet(ConvNet):
         drop_path: probability of the last block's branch to be left out; earlier blocks less, linearly from 0.
         dropout: probability in [0, 1) before the last layer.
         pool: how the last feature map becomes a vector.
+        dropout_kind: "spatial" and "dropblock" act between the convolutions of each residual block instead.
     """
 
     def __init__(
@@ -135,12 +153,15 @@ class ResNet(ConvNet):
         drop_path: float = 0.0,
         dropout: float = 0.0,
         pool: Literal["avg", "max"] = "avg",
+        dropout_kind: ImageDropout = "standard",
     ) -> None:
         super().__init__(in_channels, task)
         if not blocks or any(count < 0 for count in blocks):
             raise ZooError(f"ResNet: blocks lists the residual blocks of each stage, got {blocks}")
-        # Backwards, so that a network of a single block drops it as often as asked.
-        depth = reversed(torch.linspace(drop_path, 0, max(sum(blocks), 1)).tolist())
+        before_head = dropout_before_head(dropout_kind, dropout)
+        if dropout and isinstance(before_head, nn.Identity) and not any(blocks):
+            raise ZooError(f"ResNet: dropout_kind={dropout_kind} acts in residual blocks, and blocks={blocks} has none")
+        rates = iter(depth_rates(drop_path, sum(blocks)))
         layers = [make_conv(in_channels, width, 3, norm), make_norm(norm, width, True), make_activation(activation)]
         channels = width
         for stage, count in enumerate(blocks):
@@ -155,10 +176,14 @@ class ResNet(ConvNet):
                 stride = 2
             for block in range(count):
                 out = channels * 2 if stride == 2 and block == 0 else channels
-                layers.append(ResidualBlock(channels, out, stride if block == 0 else 1, activation, norm, next(depth)))
+                layers.append(
+                    ResidualBlock(
+                        channels, out, stride if block == 0 else 1, activation, norm, next(rates), dropout, dropout_kind
+                    )
+                )
                 channels = out
         pooling = nn.AdaptiveAvgPool2d(1) if pool == "avg" else nn.AdaptiveMaxPool2d(1)
-        self.backbone = nn.Sequential(*layers, pooling, nn.Flatten(), nn.Dropout(dropout))
+        self.backbone = nn.Sequential(*layers, pooling, nn.Flatten(), before_head)
         self.head = nn.Linear(channels, task.out_features)
         self.to(memory_format=torch.channels_last)
 

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
 
 from zoo.batch import Batch, as_batch
-from zoo.errors import DataError, NonFiniteError, ResumeError
+from zoo.errors import DataError, NonFiniteError, ResumeError, ZooError
 from zoo.meter import Meter
 from zoo.optim import default_optimizer, may_fuse, parameter_names
 from zoo.randomness import seed_step
@@ -181,6 +181,8 @@ class SupervisedModule(ZooModule):
                 self.task.check_targets(targets, f"{type(datamodule).__name__} train")
                 self.task.fit_targets(targets)
             self._check_last_batch(datamodule)
+        if stage == "fit":
+            self._check_processes()
         super().setup(stage)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -249,6 +251,15 @@ class SupervisedModule(ZooModule):
                 f"{type(datamodule).__name__} train: the last batch holds a single sample, for which batch norm"
                 f" ({normalised[0]}) has no variance; {cure}"
             )
+
+    def _check_processes(self) -> None:
+        if self.trainer.world_size > 1 and self.trainer.strategy.root_device.type == "cpu":
+            for name, layer in self.named_modules():
+                if isinstance(layer, nn.SyncBatchNorm):
+                    raise ZooError(
+                        f"{name} is a SyncBatchNorm, which works over several processes on GPUs only; choose"
+                        " norm=batch or group, or a single process"
+                    )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)

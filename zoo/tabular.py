@@ -1,17 +1,15 @@
 """Networks for tables of numbers and categories: perceptrons with embeddings, TabM, and a transformer over features."""
 
-import math
 from collections.abc import Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from zoo.batch import Batch
 from zoo.errors import DataError, ZooError
-from zoo.layers.activation import Activation, make_activation
 from zoo.layers.batch_ensemble import BatchEnsembleLinear, MemberLinear
+from zoo.layers.gate import Nonlinearity, make_nonlinearity, widening
 from zoo.layers.tabular_embedding import (
     CategoricalEmbedding,
     LinearEmbedding,
@@ -19,10 +17,10 @@ from zoo.layers.tabular_embedding import (
     PeriodicEmbedding,
     PiecewiseLinearEmbedding,
 )
-from zoo.losses.base import ClassificationLoss
 from zoo.module import SupervisedModule
 from zoo.notice import notice
-from zoo.task import Classification, MultiLabel, Output, Task
+from zoo.task import Output, Task
+from zoo.tasks.ensemble import combine
 
 
 class TabularModule(SupervisedModule):
@@ -107,7 +105,7 @@ class TabularMLP(TabularModule):
     Args:
         in_features, task, cardinalities, embedding, embedding_size, resolution, frequency_scale: see TabularModule.
         hidden: widths of the hidden layers.
-        activation: after each hidden layer.
+        activation: after each hidden layer; a gate (glu, reglu, geglu, swiglu) makes each of them twice as wide.
         dropout: probability in [0, 1) after each hidden layer.
     """
 
@@ -117,7 +115,7 @@ class TabularMLP(TabularModule):
         task: Task,
         cardinalities: list[int] = [],  # noqa: B006  never changed
         hidden: list[int] = [256, 256],  # noqa: B006
-        activation: Activation = "relu",
+        activation: Nonlinearity = "relu",
         dropout: float = 0.1,
         embedding: NumericalEmbedding = "piecewise_linear",
         embedding_size: int = 16,
@@ -129,7 +127,8 @@ class TabularMLP(TabularModule):
         widths = [sum(self.widths), *hidden]
         self.backbone = nn.Sequential()
         for fan_in, width in zip(widths, hidden):
-            self.backbone.extend([nn.Linear(fan_in, width), make_activation(activation), nn.Dropout(dropout)])
+            linear = nn.Linear(fan_in, width * widening(activation))
+            self.backbone.extend([linear, make_nonlinearity(activation), nn.Dropout(dropout)])
         self.head = nn.Linear(widths[-1], task.out_features)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -148,7 +147,7 @@ class TabM(TabularModule):
         in_features, task, cardinalities, embedding, embedding_size, resolution, frequency_scale: see TabularModule.
         members: k; 32 is the paper's, time and memory grow with it, 1 is a perceptron.
         hidden: widths of the hidden layers, which all members share.
-        activation: after each hidden layer.
+        activation: after each hidden layer; a gate makes each of them twice as wide.
         dropout: probability in [0, 1) after each hidden layer, drawn for each member.
     """
 
@@ -159,7 +158,7 @@ class TabM(TabularModule):
         cardinalities: list[int] = [],  # noqa: B006  never changed
         members: int = 32,
         hidden: list[int] = [256, 256],  # noqa: B006
-        activation: Activation = "relu",
+        activation: Nonlinearity = "relu",
         dropout: float = 0.1,
         embedding: NumericalEmbedding = "piecewise_linear",
         embedding_size: int = 16,
@@ -171,7 +170,8 @@ class TabM(TabularModule):
         if members < 1 or not hidden:
             raise ZooError(f"TabM needs members and hidden layers, got members={members} and hidden={hidden}")
         widths = [sum(self.widths), *hidden]
-        layers = [BatchEnsembleLinear(members, fan_in, width) for fan_in, width in zip(widths, hidden)]
+        wide = widening(activation)
+        layers = [BatchEnsembleLinear(members, fan_in, width * wide) for fan_in, width in zip(widths, hidden)]
         with torch.no_grad():
             # What makes members differ: a draw for each feature, N(0, 1) where it has a vector, a sign where it is raw.
             draws = torch.randn(members, in_features)
@@ -180,7 +180,7 @@ class TabM(TabularModule):
         self.members = members
         self.backbone = nn.Sequential()
         for layer in layers:
-            self.backbone.extend([layer, make_activation(activation), nn.Dropout(dropout)])
+            self.backbone.extend([layer, make_nonlinearity(activation), nn.Dropout(dropout)])
         self.head = MemberLinear(members, widths[-1], task.out_features)
         self.objective = mean_of_member_losses
 
@@ -202,27 +202,11 @@ def mean_of_member_losses(module: SupervisedModule, batch: Batch) -> Output:
     return Output(module.task.loss(each, repeated), combine(module.task, members))
 
 
-def combine(task: Task, members: Tensor) -> Tensor:
-    """The raw prediction (B, out) that decodes to the mean of what members (B, k, out) predict.
-
-    Probabilities are averaged as such: log-sum-exp of log-probabilities. Where a loss gives its outputs another meaning
-    than a softmax (bi-tempered, LDAM, binary cross-entropy over classes) and for regression raw outputs are averaged.
-    """
-    if isinstance(task, Classification):
-        loss = task.criterion
-        if not isinstance(loss, ClassificationLoss) or type(loss).probabilities is ClassificationLoss.probabilities:
-            return members.float().log_softmax(-1).logsumexp(1) - math.log(members.shape[1])
-    if isinstance(task, MultiLabel):
-        logits = members.float()
-        return F.logsigmoid(logits).logsumexp(1) - F.logsigmoid(-logits).logsumexp(1)
-    return members.mean(1)
-
-
 class FTTransformer(TabularModule):
     """A transformer in which each feature is a token, and a class token reads what they say.
 
     Gorishniy et al., "Revisiting deep learning models for tabular data", 2021, section 3.3: pre-norm blocks without the
-    very first norm, ReGLU of 4/3 the width. The cost grows with the square of the number of columns.
+    very first norm, hidden layers of 4/3 the width. The cost grows with the square of the number of columns.
 
     Args:
         in_features, task, cardinalities: see TabularModule.
@@ -232,6 +216,7 @@ class FTTransformer(TabularModule):
         dropout: in [0, 1), of attention weights and of the hidden layer of each block; 0.1 to 0.3.
         embedding: of the numbers; "none" is the linear one of the paper.
         resolution, frequency_scale: see TabularModule.
+        activation: of the hidden layer of each block, ReGLU in the paper.
     """
 
     def __init__(
@@ -246,6 +231,7 @@ class FTTransformer(TabularModule):
         embedding: NumericalEmbedding = "none",
         resolution: int = 48,
         frequency_scale: float = 0.1,
+        activation: Nonlinearity = "reglu",
     ) -> None:
         super().__init__(in_features, task, cardinalities, embedding, width, resolution, frequency_scale)
         _check("FTTransformer", [], dropout)
@@ -257,7 +243,9 @@ class FTTransformer(TabularModule):
         if self.num_numerical and self.numerical is None:
             self.numerical = LinearEmbedding(self.num_numerical, width)
         self.class_token = nn.Parameter(torch.empty(width).uniform_(-(width**-0.5), width**-0.5))
-        self.backbone = nn.Sequential(*[FeatureBlock(width, heads, dropout, first=i == 0) for i in range(blocks)])
+        self.backbone = nn.Sequential(
+            *[FeatureBlock(width, heads, dropout, activation, first=i == 0) for i in range(blocks)]
+        )
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, task.out_features)
 
@@ -267,23 +255,24 @@ class FTTransformer(TabularModule):
 
 
 class FeatureBlock(nn.Module):
-    """x + attention(norm(x)), then x + W2 (a * relu(b)) with (a, b) = W1 norm(x): (B, T, width) -> (B, T, width)."""
+    """x + attention(norm(x)), then x + W2 f(W1 norm(x)), where f may be a gate: (B, T, width) -> (B, T, width)."""
 
-    def __init__(self, width: int, heads: int, dropout: float, first: bool) -> None:
+    def __init__(self, width: int, heads: int, dropout: float, activation: Nonlinearity, first: bool) -> None:
         super().__init__()
         hidden = width * 4 // 3
         self.norm1: nn.Module = nn.Identity() if first else nn.LayerNorm(width)
         self.attention = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
         self.norm2 = nn.LayerNorm(width)
-        self.expand = nn.Linear(width, 2 * hidden)
+        self.expand = nn.Linear(width, widening(activation) * hidden)
+        self.activation = make_nonlinearity(activation)
         self.dropout = nn.Dropout(dropout)
         self.contract = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = self.norm1(x)
         x = x + self.attention(tokens, tokens, tokens, need_weights=False)[0]
-        value, gate = self.expand(self.norm2(x)).chunk(2, -1)
-        return x + cast(Tensor, self.contract(self.dropout(value * gate.relu())))
+        hidden = self.activation(self.expand(self.norm2(x)))
+        return x + cast(Tensor, self.contract(self.dropout(hidden)))
 
 
 def _check(name: str, hidden: Sequence[int], dropout: float) -> None:

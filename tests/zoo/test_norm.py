@@ -1,5 +1,7 @@
 """Norms against the formulas of their papers."""
 
+import copy
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
@@ -7,8 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.errors import ZooError
+from zoo.cnn import LeNet, ResNet
+from zoo.errors import DataError, ZooError
 from zoo.layers.norm import Norm, StandardizedConv2d, StandardizedLinear, make_conv, make_linear, make_norm
+from zoo.mlp import MLP
+from zoo.module import SupervisedModule
+from zoo.task import Classification
 
 EPS = 1e-5
 
@@ -107,9 +113,10 @@ def test_standardised_weights_do_not_feel_shift_and_scale(kind: str) -> None:
 
 
 @pytest.mark.parametrize("name", get_args(Norm))
-def test_only_layers_without_a_norm_have_a_bias(name: Norm) -> None:
-    assert (make_conv(2, 4, 3, name).bias is not None) == (name == "none")
-    assert (make_linear(2, 4, name).bias is not None) == (name == "none")
+def test_only_layers_whose_norm_makes_a_bias_needless_lack_it(name: Norm) -> None:
+    keeps = name in ("none", "filter_response", "weight_norm", "spectral_norm")
+    assert (make_conv(2, 4, 3, name).bias is not None) == keeps
+    assert (make_linear(2, 4, name).bias is not None) == keeps
 
 
 def test_none_changes_nothing() -> None:
@@ -117,9 +124,51 @@ def test_none_changes_nothing() -> None:
     assert make_norm("none", 8, spatial=False)(x) is x
 
 
-def test_instance_norm_of_vectors_is_refused() -> None:
-    with pytest.raises(ZooError, match="norm=instance normalises over the pixels of an image; vectors have none, use"):
-        make_norm("instance", 8, spatial=False)
+@pytest.mark.parametrize("name", ["instance", "filter_response"])
+def test_norms_of_pixels_refuse_vectors(name: Any) -> None:
+    with pytest.raises(ZooError, match=f"norm={name} normalises over the pixels of an image; vectors have none, use"):
+        make_norm(name, 8, spatial=False)
+
+
+def make_network(kind: str, norm: Any) -> SupervisedModule:
+    torch.manual_seed(0)
+    if kind == "mlp":
+        return MLP(64, Classification(3), [8, 8], norm=norm)
+    return LeNet(1, 8, Classification(3), norm=norm) if kind == "lenet" else ResNet(1, Classification(3), [1, 1], 8,
+                                                                                    norm=norm)  # fmt: skip
+
+
+OF_PIXELS = ("instance", "filter_response")
+NETWORKS = [(k, n) for k in ("mlp", "lenet", "resnet") for n in get_args(Norm) if k != "mlp" or n not in OF_PIXELS]
+
+
+@pytest.mark.parametrize(("kind", "norm"), NETWORKS)
+def test_every_network_trains_on_two_samples_and_evaluates_one(kind: str, norm: Norm) -> None:
+    network, x = make_network(kind, norm), torch.randn(2, 1, 8, 8)
+    network.training_step((x, torch.tensor([0, 2])), 0).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+    network.eval()
+    both = network(x)
+    torch.testing.assert_close(torch.cat([network(x[:1]), network(x[1:])]), both, rtol=1e-4, atol=1e-5)
+    twin = copy.deepcopy(network)
+    assert torch.equal(twin(x), both)
+    for parameter in network.parameters():
+        parameter.data.zero_()
+    assert torch.equal(twin(x), both)  # nothing is shared with the copy
+    network.load_state_dict(twin.state_dict())
+    assert torch.equal(network(x), both)
+
+
+@pytest.mark.parametrize(("kind", "norm"), NETWORKS)
+def test_the_last_batch_is_refused_where_it_has_no_variance_and_only_there(kind: str, norm: Norm) -> None:
+    network = make_network(kind, norm)
+    data: Any = SimpleNamespace(last_batch_size=1, batch_size=2)
+    if norm in ("batch", "sync_batch", "ghost_batch"):
+        with pytest.raises(DataError, match="the last batch holds a single sample, for which batch norm"):
+            network._check_last_batch(data)
+        return
+    network._check_last_batch(data)
+    network.training_step((torch.randn(1, 1, 8, 8), torch.tensor([1])), 0).backward()
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 5])

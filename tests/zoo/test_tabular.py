@@ -21,8 +21,9 @@ from zoo.losses.gaussian import GaussianNLL
 from zoo.losses.ldam import LDAM
 from zoo.mlp import MLP
 from zoo.module import task_objective
-from zoo.tabular import FTTransformer, TabM, TabularMLP, TabularModule, combine
+from zoo.tabular import FTTransformer, TabM, TabularMLP, TabularModule
 from zoo.task import Classification, MultiLabel, Regression, Task
+from zoo.tasks.ensemble import combine
 
 FAMILY: list[type[TabularModule]] = [TabularMLP, TabM, FTTransformer]
 # Three numbers, then a column of 4 and one of 6 codes.

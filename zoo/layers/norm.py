@@ -8,8 +8,8 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations, parametrize
 
 from zoo.errors import ZooError
-from zoo.layers.batch_norm import GhostBatchNorm, SyncBatchNorm
 from zoo.layers.filter_response import FilterResponseNorm
+from zoo.layers.ghost_batch_norm import GhostBatchNorm
 from zoo.layers.spectral_norm import SpectralNorm
 
 Norm: TypeAlias = Literal[
@@ -73,7 +73,7 @@ def make_norm(name: Norm, channels: int, spatial: bool) -> nn.Module:
         case "batch":
             return nn.BatchNorm2d(channels) if spatial else nn.BatchNorm1d(channels)
         case "sync_batch":
-            return SyncBatchNorm(channels)
+            return nn.SyncBatchNorm(channels)  # over all processes, which torch has for GPUs only
         case "ghost_batch":
             return GhostBatchNorm(channels)
         case "layer":

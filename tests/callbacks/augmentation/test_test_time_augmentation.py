@@ -21,6 +21,7 @@ from zoo.errors import ZooError
 from zoo.mlp import MLP
 from zoo.module import ZooModule
 from zoo.task import Classification, Regression, Task
+from zoo.tasks.ensemble import combine
 
 
 def test_views() -> None:
@@ -41,10 +42,10 @@ def test_the_mean_is_taken_over_probabilities() -> None:
     logits = [torch.randn(4, 3) for _ in range(5)] + [torch.tensor([[200.0, -200.0, 0.0]]).expand(4, 3)]
     task = Classification(3)
     expected = torch.stack([z.softmax(1) for z in logits]).mean(0)
-    averaged = tta.average_predictions(logits, task)
+    averaged = combine(task, torch.stack(logits, 1))
     torch.testing.assert_close(task.decode(averaged), expected)
     assert averaged.isfinite().all()
-    torch.testing.assert_close(tta.average_predictions([logits[0]] * 3, task).softmax(1), logits[0].softmax(1))
+    torch.testing.assert_close(combine(task, torch.stack([logits[0]] * 3, 1)).softmax(1), logits[0].softmax(1))
 
 
 def test_real_values_are_averaged_in_original_units() -> None:
@@ -52,7 +53,7 @@ def test_real_values_are_averaged_in_original_units() -> None:
     task.fit_targets(torch.tensor([1.0, 5.0, 30.0]))
     outputs = [torch.randn(4, 1) for _ in range(3)]
     expected = torch.stack([task.decode(z) for z in outputs]).mean(0)
-    torch.testing.assert_close(task.decode(tta.average_predictions(outputs, task)), expected)
+    torch.testing.assert_close(task.decode(combine(task, torch.stack(outputs, 1))), expected)
 
 
 @pytest.mark.parametrize("stage", ["predict", "test", "validate"])

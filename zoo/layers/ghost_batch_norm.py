@@ -1,26 +1,10 @@
-"""Batch norms that take their statistics from more, or from fewer, samples than a process has in its batch."""
+"""Ghost batch norm: statistics of parts of a batch, for the noise that small batches have."""
 
 import torch
-import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo.errors import ZooError
-
-
-class SyncBatchNorm(nn.SyncBatchNorm):
-    """Batch norm over the samples of all processes, (B, C, ...); with one process it is batch norm.
-
-    Raises:
-        ZooError: in training with several processes on a CPU, for which torch has no such kernel.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.training and x.device.type == "cpu" and dist.is_initialized() and dist.get_world_size() > 1:
-            raise ZooError(
-                "norm=sync_batch needs a GPU when there are several processes; choose batch or group, or one process"
-            )
-        return super().forward(x)
 
 
 class GhostBatchNorm(_BatchNorm):
@@ -52,4 +36,4 @@ class GhostBatchNorm(_BatchNorm):
             raise ZooError(f"GhostBatchNorm takes (B, C, ...), got the shape {tuple(input.shape)}")
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, ghost_size={self.ghost_size}"
+        return f"{self.num_features}, ghost_size={self.ghost_size}"
