@@ -126,7 +126,7 @@ def assign(layer: nn.Module, name: str, value: Tensor) -> None:
         raise ZooError(f"its {name} is parametrised by {kinds}, which cannot express this value")
 
 
-def _settle(layer: nn.Module, name: str, looks: int = 15) -> None:
+def _settle(layer: nn.Module, name: str, looks: int = 30) -> None:
     """Let a parametrisation that learns by being used, as spectral norm does, forget the value before."""
     steps = _parametrizations(layer, name)
     training = steps.training

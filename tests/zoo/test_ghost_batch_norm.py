@@ -102,7 +102,7 @@ def test_two_processes_on_a_cpu_are_told(tmp_path: Path) -> None:
     module: LightningModule = MLP(64, Classification(10), [8], norm="sync_batch")
     trainer = quiet_trainer(tmp_path, strategy="ddp_fork", devices=2, num_sanity_val_steps=0)
     with pytest.raises(
-        Exception, match="backbone.0.norm is a SyncBatchNorm, which works over several processes on GPUs"
+        Exception, match=r"backbone\.0\.norm is a SyncBatchNorm, which works over several processes on GPUs"
     ):
         trainer.fit(module, datamodule=Digits(batch_size=200))
 

@@ -50,6 +50,15 @@ def test_statistics_are_those_of_the_training_split(settings: dict[str, Any], av
     assert norm.momentum == 0.1
 
 
+@pytest.mark.parametrize("norm", ["ghost_batch", "sync_batch"])
+def test_other_batch_norms(norm: str) -> None:
+    model = fit(make_model(norm), RecalibrateBatchNorm())
+    mean, var = stem_statistics(model)
+    torch.testing.assert_close(model.backbone[1].running_mean, mean, atol=0.01, rtol=0.02)
+    torch.testing.assert_close(model.backbone[1].running_var, var, atol=0.01, rtol=0.05)
+    assert not torch.equal(fit(make_model(norm)).backbone[1].running_var, model.backbone[1].running_var)
+
+
 def test_without_it_they_lag_behind() -> None:
     model = fit(make_model())
     _, var = stem_statistics(model)
