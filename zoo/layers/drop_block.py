@@ -28,11 +28,13 @@ def drop_block(x: Tensor, p: float, block_size: int, training: bool) -> Tensor:
     """
     if p == 0 or not training:
         return x
-    *lead, height, width = x.shape
+    batch, channels, height, width = x.shape
+    overhang = block_size - 1
     gamma = 1 - (1 - p) ** (1 / block_size**2)
-    corners = torch.rand(*lead, height + block_size - 1, width + block_size - 1, device=x.device) < gamma
-    dropped = F.max_pool2d(corners.to(x.dtype), block_size, stride=1)  # (B, C, H, W)
-    return x * (1 - dropped) / (1 - p)
+    # Channels last, as the zoo's convolutions are: in another order the product would cost more than the draw.
+    draws = torch.rand(batch, height + overhang, width + overhang, channels, device=x.device).movedim(-1, 1)
+    dropped = F.max_pool2d((draws < gamma).to(x.dtype), block_size, stride=1)  # (B, C, H, W)
+    return x * dropped.neg_().add_(1).div_(1 - p)
 
 
 class DropBlock(DropoutLayer):

@@ -24,8 +24,9 @@ class FilterResponseNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        scale = (x.square().mean((2, 3), keepdim=True) + self.eps).rsqrt()
-        return torch.addcmul(self.bias[:, None, None], x * scale, self.weight[:, None, None])
+        length = torch.linalg.vector_norm(x, dim=(2, 3), keepdim=True)  # (B, C, 1, 1), without a map of squares
+        scale = self.weight[:, None, None] * (length.square() / x[0, 0].numel() + self.eps).rsqrt()
+        return torch.addcmul(self.bias[:, None, None], x, scale)
 
     def extra_repr(self) -> str:
         return f"{len(self.weight)}, eps={self.eps}"

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from callbacks.augmentation import test_time_augmentation as tta
 from callbacks.averaging.ema import EMA
 from callbacks.averaging.recalibrate_batch_norm import RecalibrateBatchNorm
+from callbacks.optimizers.adamw import AdamW
 from callbacks.regularizers.mc_dropout import MCDropout, dropout_on, stochastic_passes, uncertainty_of
 from callbacks.technique import Conflict, NoEffect, UnsupportedModule
 from datamodules.diabetes import Diabetes
@@ -198,7 +199,7 @@ def test_resumes_to_the_bit(tmp_path: Path) -> None:
 def test_uncertainty_is_higher_where_the_network_is_wrong_and_for_what_it_has_never_seen(seed: int) -> None:
     torch.manual_seed(seed)
     model = MLP(64, Classification(10), [64, 64], dropout=0.5)
-    fit(model, batch_size=64, max_epochs=6)
+    fit(model, AdamW(lr=5e-3), batch_size=64, max_epochs=6)
     x, y = digits("val", model)
     technique = MCDropout(30)
     seen = technique.uncertainty(model, Batch(x))
