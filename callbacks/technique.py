@@ -211,7 +211,7 @@ class EvaluationTechnique(Technique, ABC):
 
     supports = SupervisedModule
     evaluated: tuple[str, int, int] | None = None
-    _handle: RemovableHandle | None = None
+    _handles: tuple[RemovableHandle, ...] = ()
 
     @abstractmethod
     def answer(self, module: SupervisedModule, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
@@ -235,11 +235,21 @@ class EvaluationTechnique(Technique, ABC):
         module.slot_owners["evaluation"] = self.name
         self._remove()
 
-        # A closure, not a method: copies of the module, such as an average of weights, must not copy this technique.
-        def replace(called: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor | None:
-            return None if self.evaluated is None else self.answer(module, inputs, output)
+        # For each call under way, whether it had another in it: with several processes Lightning runs a whole validation
+        # step as a forward pass of the module, and the real one comes within.
+        calls: list[bool] = []
 
-        self._handle = module.register_forward_hook(replace)
+        # Closures, not methods: copies of the module, such as an average of weights, must not copy this technique.
+        def enter(called: nn.Module, inputs: tuple[Any, ...]) -> None:
+            calls.append(False)
+
+        def replace(called: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor | None:
+            had_another = calls.pop()
+            if calls:
+                calls[-1] = True
+            return None if self.evaluated is None or had_another else self.answer(module, inputs, output)
+
+        self._handles = module.register_forward_pre_hook(enter), module.register_forward_hook(replace)
         self.acted()  # what it does shows in evaluation, not in training batches
 
     def detach(self, module: ZooModule) -> None:
@@ -248,9 +258,9 @@ class EvaluationTechnique(Technique, ABC):
 
     def _remove(self) -> None:
         self.evaluated = None
-        if self._handle is not None:
-            self._handle.remove()
-            self._handle = None
+        for handle in self._handles:
+            handle.remove()
+        self._handles = ()
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0

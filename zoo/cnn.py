@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from zoo.errors import ZooError
 from zoo.layers.activation import Activation, make_activation
 from zoo.layers.dropout import DropPath, depth_rates
-from zoo.layers.dropout_kind import ImageDropout, dropout_before_head, dropout_in_maps
+from zoo.layers.dropout_kind import OF_MAPS, ImageDropout, dropout_before_head, dropout_in_maps
 from zoo.layers.norm import Norm, make_conv, make_norm
 from zoo.module import SupervisedModule
 from zoo.task import Task
@@ -158,8 +158,7 @@ class ResNet(ConvNet):
         super().__init__(in_channels, task)
         if not blocks or any(count < 0 for count in blocks):
             raise ZooError(f"ResNet: blocks lists the residual blocks of each stage, got {blocks}")
-        before_head = dropout_before_head(dropout_kind, dropout)
-        if dropout and isinstance(before_head, nn.Identity) and not any(blocks):
+        if dropout and dropout_kind in OF_MAPS and not any(blocks):
             raise ZooError(f"ResNet: dropout_kind={dropout_kind} acts in residual blocks, and blocks={blocks} has none")
         rates = iter(depth_rates(drop_path, sum(blocks)))
         layers = [make_conv(in_channels, width, 3, norm), make_norm(norm, width, True), make_activation(activation)]
@@ -183,7 +182,7 @@ class ResNet(ConvNet):
                 )
                 channels = out
         pooling = nn.AdaptiveAvgPool2d(1) if pool == "avg" else nn.AdaptiveMaxPool2d(1)
-        self.backbone = nn.Sequential(*layers, pooling, nn.Flatten(), before_head)
+        self.backbone = nn.Sequential(*layers, pooling, nn.Flatten(), dropout_before_head(dropout_kind, dropout))
         self.head = nn.Linear(channels, task.out_features)
         self.to(memory_format=torch.channels_last)
 

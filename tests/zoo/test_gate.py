@@ -1,7 +1,7 @@
 """Gates: their formulas, torch's GLU, the widths they need, their gains, and their place in every family."""
 
 import math
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import torch
@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from callbacks.init.xavier_normal import XavierNormal
 from callbacks.init.xavier_uniform import XavierUniform
+from zoo.cnn import ResNet
 from zoo.layers.activation import Activation, gain
 from zoo.layers.gate import Gate, Nonlinearity, make_nonlinearity, nonlinearity_gain, widening
 from zoo.mlp import MLP
@@ -40,6 +41,12 @@ def test_activations_are_as_they_were_and_names_are_one_list() -> None:
     assert {name: widening(name) for name in ("relu", "gelu", "glu", "swiglu")} == {
         "relu": 1, "gelu": 1, "glu": 2, "swiglu": 2,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("family", "takes_gates"), [(MLP, True), (TabM, True), (FTTransformer, True), (ResNet, False)])
+def test_the_names_that_a_family_takes(family: Any, takes_gates: bool) -> None:
+    names = set(get_args(get_type_hints(family.__init__)["activation"]))
+    assert names == set(get_args(Nonlinearity if takes_gates else Activation))
 
 
 @pytest.mark.parametrize("name", get_args(Gate))

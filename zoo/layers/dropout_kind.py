@@ -12,6 +12,9 @@ VectorDropout: TypeAlias = Literal["standard", "gaussian", "alpha"]
 ImageDropout: TypeAlias = Literal["standard", "gaussian", "spatial", "dropblock"]
 Dropout: TypeAlias = Literal[VectorDropout, ImageDropout]
 
+# Kinds that are made for feature maps (B, C, H, W) and act within a network, not before its head.
+OF_MAPS = ("spatial", "dropblock")
+
 
 def make_dropout(kind: Dropout, p: float) -> nn.Module:
     """A fresh dropout layer.
@@ -39,12 +42,9 @@ def make_dropout(kind: Dropout, p: float) -> nn.Module:
 
 def dropout_in_maps(kind: ImageDropout, p: float) -> nn.Module:
     """The layer for a place with feature maps (B, C, H, W): one that drops where the kind is made for them."""
-    return make_dropout(kind, p) if kind in _OF_MAPS else nn.Identity()
+    return make_dropout(kind, p) if kind in OF_MAPS else nn.Identity()
 
 
 def dropout_before_head(kind: ImageDropout, p: float) -> nn.Module:
     """The layer for the place before the head, (B, C): one that drops where ``dropout_in_maps`` does not."""
-    return nn.Identity() if kind in _OF_MAPS else make_dropout(kind, p)
-
-
-_OF_MAPS = ("spatial", "dropblock")
+    return nn.Identity() if kind in OF_MAPS else make_dropout(kind, p)

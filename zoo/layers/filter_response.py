@@ -25,7 +25,7 @@ class FilterResponseNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         length = torch.linalg.vector_norm(x, dim=(2, 3), keepdim=True)  # (B, C, 1, 1), without a map of squares
-        scale = self.weight[:, None, None] * (length.square() / x[0, 0].numel() + self.eps).rsqrt()
+        scale = self.weight[:, None, None] * (length.square() / x.shape[2:].numel() + self.eps).rsqrt()
         return torch.addcmul(self.bias[:, None, None], x, scale)
 
     def extra_repr(self) -> str:

@@ -191,6 +191,19 @@ def test_statistics_of_batch_norm_are_measured_without_it() -> None:
     assert_same(copy(plain), copy(other))
 
 
+def test_two_processes_validate_as_they_do_afterwards() -> None:
+    """Within a fit a validation step runs inside the wrapped module, which must not count as a forward pass."""
+    model = make_mlp(dropout=0.4)
+    pair: dict[str, Any] = {"strategy": "ddp_fork", "devices": 2, "num_sanity_val_steps": 0}
+    trainer = quiet_trainer(callbacks=[MCDropout(4)], **pair)
+    trainer.fit(model, datamodule=Digits(batch_size=200))
+    within = trainer.callback_metrics["val/loss"].item()
+    (after,) = quiet_trainer(callbacks=[MCDropout(4)], **pair).validate(model, datamodule=Digits(), verbose=False)
+    (plain,) = quiet_trainer(**pair).validate(model, datamodule=Digits(), verbose=False)
+    assert within == pytest.approx(after["val/loss"], rel=1e-5)
+    assert abs(within - plain["val/loss"]) > 1e-3
+
+
 def test_resumes_to_the_bit(tmp_path: Path) -> None:
     assert_resumes(lambda: [MCDropout(3)], tmp_path)
 
