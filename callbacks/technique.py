@@ -235,8 +235,8 @@ class EvaluationTechnique(Technique, ABC):
         module.slot_owners["evaluation"] = self.name
         self._remove()
 
-        # For each call under way, whether it had another in it: with several processes Lightning runs a whole validation
-        # step as a forward pass of the module, and the real one comes within.
+        # For each call under way, whether it had another in it: with several processes Lightning runs a whole step as a
+        # forward pass of the module, and the real one comes within.
         calls: list[bool] = []
 
         # Closures, not methods: copies of the module, such as an average of weights, must not copy this technique.
