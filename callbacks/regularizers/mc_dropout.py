@@ -57,7 +57,7 @@ def uncertainty_of(task: Task, predictions: Tensor) -> dict[str, Tensor]:
 
     The entropy counts all doubt, in nats; the mutual information what comes from not knowing the weights: it is 0 where
     all passes agree, whatever they say. Houlsby et al., "Bayesian active learning for classification and preference
-    learning", 2011, eq. 1; Gal and Ghahramani 2016, eq. 6 and 7, for mean and variance, here without the noise of the
+    learning", 2011; Gal and Ghahramani 2016 for mean and variance, here without the noise of the
     targets.
 
     Returns:
@@ -77,7 +77,7 @@ def uncertainty_of(task: Task, predictions: Tensor) -> dict[str, Tensor]:
 class MCDropout(EvaluationTechnique):
     """Validate, test and predict with the mean over passes with dropout on, in probability space.
 
-    Gal and Ghahramani, "Dropout as a Bayesian approximation", 2016, eq. 6. Training is as it was, batch norm evaluates
+    Gal and Ghahramani, "Dropout as a Bayesian approximation", 2016. Training is as it was, batch norm evaluates
     as ever, and each evaluation costs ``passes`` more forward passes. Masks are a function of the seed and of the
     batch's place, so that two tests agree to the bit. Tests log the means of ``uncertainty`` as
     ``test/uncertainty_entropy`` and ``test/uncertainty_mutual_information``, or ``test/uncertainty_std``.

@@ -80,7 +80,7 @@ class DropPath(DropoutLayer):
 
 
 def depth_rates(p: float, blocks: int) -> list[float]:
-    """Rates that grow linearly with depth, from 0 in the first block to p in the last. Huang et al. 2016, eq. 4.
+    """Rates that grow linearly with depth, from 0 in the first block to p in the last. The linear rule of Huang et al. 2016.
 
     A network of a single block drops it with the whole p.
 

@@ -5,9 +5,9 @@ from torch import Tensor, nn
 
 
 class FilterResponseNorm(nn.Module):
-    """gain * x / sqrt(mean over pixels of x^2 + eps) + bias, (B, C, H, W). Singh and Krishnan 2020, eq. 1 to 3.
+    """gain * x / sqrt(mean over pixels of x^2 + eps) + bias, (B, C, H, W). Singh and Krishnan 2020.
 
-    The paper's activation, max(y, tau) with a learned tau for each channel (eq. 4), is relu(y - tau) + tau: a ReLU
+    The paper's activation, max(y, tau) with a learned tau for each channel, is relu(y - tau) + tau: a ReLU
     behind this layer's bias, and a constant that a bias in the next convolution takes up. With ReLU and convolutions
     that keep their bias, as ``make_conv`` builds them, it is therefore in the network already, but for the zeros with
     which an image is padded.

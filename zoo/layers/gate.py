@@ -18,7 +18,7 @@ class GatedActivation(nn.Module):
     """a * f(b), where a is the first half of the last dimension and b the second: (..., 2 C) -> (..., C).
 
     Dauphin et al., "Language modeling with gated convolutional networks", 2017, eq. 1, with the sigmoid as f (GLU);
-    Shazeer, "GLU variants improve transformer", 2020, eq. 5, for ReGLU, GEGLU and SwiGLU.
+    Shazeer, "GLU variants improve transformer", 2020, for ReGLU, GEGLU and SwiGLU.
 
     Args:
         inner: f.
