@@ -57,8 +57,8 @@ def uncertainty_of(task: Task, predictions: Tensor) -> dict[str, Tensor]:
 
     The entropy counts all doubt, in nats; the mutual information what comes from not knowing the weights: it is 0 where
     all passes agree, whatever they say. Houlsby et al., "Bayesian active learning for classification and preference
-    learning", 2011; Gal and Ghahramani 2016 for mean and variance, here without the noise of the
-    targets.
+    learning", 2011; Gal and Ghahramani 2016 for mean and variance, here without the noise of
+    the targets.
 
     Returns:
         "mean" (B, num_classes or num_targets) as ``task.decode`` gives it; "entropy" and "mutual_information" (B,), or

@@ -80,9 +80,9 @@ class DropPath(DropoutLayer):
 
 
 def depth_rates(p: float, blocks: int) -> list[float]:
-    """Rates that grow linearly with depth, from 0 in the first block to p in the last. The linear rule of Huang et al. 2016.
+    """Rates that grow linearly with depth, from 0 in the first block to p in the last.
 
-    A network of a single block drops it with the whole p.
+    The linear rule of Huang et al. 2016; a network of a single block drops it with the whole p.
 
     >>> depth_rates(0.2, 3)
     [0.0, 0.1, 0.2]
