@@ -5,8 +5,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
+from torch import Tensor
 
 from zoo.batch import Batch
 from zoo.errors import ZooError
@@ -169,7 +168,9 @@ class Technique(Callback):
     def claim(self, module: ZooModule, slot: str, function: Callable[..., Any], key: str | None = None) -> None:
         """Take a slot with room for one: ``objective``, or ``optimizer_factories`` of the network ``key``."""
         place = slot if key is None else f"{slot}.{key}"
-        owner = self._require_free(module, place)
+        owner = module.slot_owners.get(place)
+        if owner is not None and owner != self.name:
+            raise Conflict(f"{owner} and {self.name} both want the slot {place}; drop one of them")
         if key is not None and key not in module.networks():
             names = ", ".join(module.networks())
             raise UnsupportedModule(
@@ -184,13 +185,6 @@ class Technique(Callback):
         else:
             getattr(module, slot)[key] = self._watch(function)
 
-    def _require_free(self, module: ZooModule, place: str) -> str | None:
-        """The owner of a place with room for one: nobody, or this technique; Conflict where it is another."""
-        owner = module.slot_owners.get(place)
-        if owner is not None and owner != self.name:
-            raise Conflict(f"{owner} and {self.name} both want the slot {place}; drop one of them")
-        return owner
-
     def _watch(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def watched(*args: Any) -> Any:
             self.acted()
@@ -202,20 +196,14 @@ class Technique(Callback):
 class EvaluationTechnique(Technique, ABC):
     """Base of the techniques that change what a network says in validation, test and prediction, and not its training.
 
-    A subclass gives ``answer``. Passes that other techniques make between batches, such as those that measure batch
-    norm's statistics, are left alone. Only one of these techniques can be in a run.
-
-    Attributes:
-        evaluated: the stage, "validation", "test" or "predict", loader and index of the batch under way, else None.
+    A subclass gives ``answer``. The slot has room for one of them.
     """
 
     supports = SupervisedModule
-    evaluated: tuple[str, int, int] | None = None
-    _handles: tuple[RemovableHandle, ...] = ()
 
     @abstractmethod
-    def answer(self, module: SupervisedModule, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
-        """The raw prediction (B, out) that takes the place of ``output``, the network's own for these inputs."""
+    def answer(self, module: SupervisedModule, batch: Batch, index: int) -> Tensor:
+        """The raw prediction (B, out) for a batch, which is the ``index``-th of its loader."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         # Every stage evaluates: the same checks and the same slot as while fitting.
@@ -231,60 +219,8 @@ class EvaluationTechnique(Technique, ABC):
                 f"{self.name} does not support the task {type(module.task).__name__}: it knows how to average class"
                 " probabilities and real values; drop it"
             )
-        self._require_free(module, "evaluation")
-        module.slot_owners["evaluation"] = self.name
-        self._remove()
-
-        # For each call under way, whether it had another in it: with several processes Lightning runs a whole step as a
-        # forward pass of the module, and the real one comes within.
-        calls: list[bool] = []
-
-        # Closures, not methods: copies of the module, such as an average of weights, must not copy this technique.
-        def enter(called: nn.Module, inputs: tuple[Any, ...]) -> None:
-            calls.append(False)
-
-        def replace(called: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor | None:
-            had_another = calls.pop()
-            if calls:
-                calls[-1] = True
-            return None if self.evaluated is None or had_another else self.answer(module, inputs, output)
-
-        self._handles = module.register_forward_pre_hook(enter), module.register_forward_hook(replace)
+        self.claim(module, "answer", self.answer)
         self.acted()  # what it does shows in evaluation, not in training batches
-
-    def detach(self, module: ZooModule) -> None:
-        super().detach(module)
-        self._remove()
-
-    def _remove(self) -> None:
-        self.evaluated = None
-        for handle in self._handles:
-            handle.remove()
-        self._handles = ()
-
-    def on_validation_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        self.evaluated = ("validation", dataloader_idx, batch_idx)
-
-    def on_test_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        self.evaluated = ("test", dataloader_idx, batch_idx)
-
-    def on_predict_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        self.evaluated = ("predict", dataloader_idx, batch_idx)
-
-    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *rest: Any) -> None:
-        self.evaluated = None
-
-    def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, *rest: Any) -> None:
-        self.evaluated = None
-
-    def on_predict_batch_end(self, trainer: Trainer, pl_module: LightningModule, *rest: Any) -> None:
-        self.evaluated = None
 
 
 def _versions(module: ZooModule) -> list[int]:

@@ -23,6 +23,7 @@ from zoo.task import Output, Task
 Initializer: TypeAlias = Callable[["ZooModule"], None]
 BatchTransform: TypeAlias = Callable[["ZooModule", Batch], Batch]
 Objective: TypeAlias = Callable[["SupervisedModule", Batch], Output]
+Answer: TypeAlias = Callable[["SupervisedModule", Batch, int], Tensor]
 Penalty: TypeAlias = Callable[["ZooModule", Batch, Output], Tensor]
 OptimizerFactory: TypeAlias = Callable[[nn.Module], Optimizer]
 OptimizerWrapper: TypeAlias = Callable[[Optimizer], Optimizer]
@@ -154,12 +155,15 @@ class SupervisedModule(ZooModule):
 
     Attributes:
         objective: (module, batch) -> Output; the task's loss unless a technique claims the slot.
+        answer: (module, batch, index of the batch) -> raw prediction in validation, test and prediction; what
+            ``forward_batch`` says unless a technique claims the slot.
     """
 
     def __init__(self, task: Task) -> None:
         super().__init__()
         self.task = task
         self.objective: Objective = task_objective
+        self.answer: Answer = plain_answer
         self._train_meter = Meter()
         self._loss_meters = {"val": Meter(), "test": Meter()}
         self._metrics = nn.ModuleDict({"val_metrics": task.metrics(), "test_metrics": task.metrics()})
@@ -210,23 +214,23 @@ class SupervisedModule(ZooModule):
         self._train_meter.reset()
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self._evaluate("val", as_batch(batch))
+        self._evaluate("val", as_batch(batch), batch_idx)
 
     def on_validation_epoch_end(self) -> None:
         self._report("val")
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
-        self._evaluate("test", as_batch(batch))
+        self._evaluate("test", as_batch(batch), batch_idx)
 
     def on_test_epoch_end(self) -> None:
         self._report("test")
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Predictions as a user reads them: probabilities, values in original units."""
-        return self.task.decode(self.forward_batch(as_batch(batch)))
+        return self.task.decode(self.answer(self, as_batch(batch), batch_idx))
 
-    def _evaluate(self, stage: str, batch: Batch) -> None:
-        prediction = self.forward_batch(batch)
+    def _evaluate(self, stage: str, batch: Batch, index: int) -> None:
+        prediction = self.answer(self, batch, index)
         self._loss_meters[stage].update(batch.size, {"loss": self.task.loss(prediction, batch)})
         self.task.update(cast(MetricCollection, self._metrics[f"{stage}_metrics"]), prediction, batch)
 
@@ -274,6 +278,11 @@ def task_objective(module: SupervisedModule, batch: Batch) -> Output:
     """The default objective: the task's loss of the network's prediction."""
     prediction = module.forward_batch(batch)
     return Output(module.task.loss(prediction, batch), prediction)
+
+
+def plain_answer(module: SupervisedModule, batch: Batch, index: int) -> Tensor:
+    """The default answer: what the network says."""
+    return module.forward_batch(batch)
 
 
 def _check_same_optimizers(saved: dict[str, list[str]], built: dict[str, list[str]]) -> None:

@@ -1,12 +1,11 @@
 """Test-time augmentation: average what the network says about several views of an image."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from callbacks.technique import EvaluationTechnique, NoEffect, UnsupportedModule
+from zoo.batch import Batch
 from zoo.errors import ZooError
 from zoo.module import SupervisedModule, ZooModule
 from zoo.tasks.ensemble import combine
@@ -56,9 +55,9 @@ class TestTimeAugmentation(EvaluationTechnique):
             raise NoEffect("TestTimeAugmentation adds no view; set flip to true or shift to 1 or more")
         super().attach(module)
 
-    def answer(self, module: SupervisedModule, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
-        images = inputs[0]
+    def answer(self, module: SupervisedModule, batch: Batch, index: int) -> Tensor:
+        images = batch.x
         if not isinstance(images, Tensor) or images.ndim != 4:
             raise UnsupportedModule("TestTimeAugmentation flips and shifts images (B, C, H, W); drop it")
-        others = [module.forward(view, *inputs[1:]) for view in views(images, self.flip, self.shift)[1:]]
-        return combine(module.task, torch.stack([output, *others], 1))
+        said = [module.forward_batch(batch._replace(x=view)) for view in views(images, self.flip, self.shift)]
+        return combine(module.task, torch.stack(said, 1))

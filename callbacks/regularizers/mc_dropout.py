@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -78,7 +77,7 @@ class MCDropout(EvaluationTechnique):
     """Validate, test and predict with the mean over passes with dropout on, in probability space.
 
     Gal and Ghahramani, "Dropout as a Bayesian approximation", 2016. Training is as it was, batch norm evaluates
-    as ever, and each evaluation costs ``passes`` more forward passes. Masks are a function of the seed and of the
+    as ever, and each evaluation costs ``passes`` forward passes. Masks are a function of the seed and of the
     batch's place, so that two tests agree to the bit. Tests log the means of ``uncertainty`` as
     ``test/uncertainty_entropy`` and ``test/uncertainty_mutual_information``, or ``test/uncertainty_std``.
 
@@ -97,16 +96,18 @@ class MCDropout(EvaluationTechnique):
         self._meter.reset()
         super().attach(module)
 
-    def answer(self, module: SupervisedModule, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
-        assert self.evaluated is not None
-        stage, loader, index = self.evaluated
-        seed = key(run_seed(), "mc_dropout", loader, index, module.global_rank)
-        predictions = stochastic_passes(module, lambda: module.forward(*inputs), self.passes, seed)
-        if stage == "test":
+    def answer(self, module: SupervisedModule, batch: Batch, index: int) -> Tensor:
+        predictions = self.predictions(module, batch, index)
+        if module.trainer.testing:
             found = uncertainty_of(module.task, predictions)
             del found["mean"]
-            self._meter.update(len(output), {name: value.mean() for name, value in found.items()})
+            self._meter.update(batch.size, {name: value.mean() for name, value in found.items()})
         return combine(module.task, predictions)
+
+    def predictions(self, module: SupervisedModule, batch: Batch, index: int) -> Tensor:
+        """Raw predictions of all passes, (B, passes, out)."""
+        seed = key(run_seed(), "mc_dropout", index, module.global_rank)
+        return stochastic_passes(module, lambda: module.forward_batch(batch), self.passes, seed)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         values = self._meter.compute()
@@ -122,13 +123,7 @@ class MCDropout(EvaluationTechnique):
             index: the batch's place in its loader; batches get masks of their own by it.
         """
         require_dropout(self.name, module)
-        evaluated, self.evaluated = self.evaluated, None
-        try:
-            seed = key(run_seed(), "mc_dropout", 0, index, module.global_rank)
-            predictions = stochastic_passes(module, lambda: module.forward_batch(batch), self.passes, seed)
-        finally:
-            self.evaluated = evaluated
-        return uncertainty_of(module.task, predictions)
+        return uncertainty_of(module.task, self.predictions(module, batch, index))
 
 
 def require_dropout(name: str, module: nn.Module) -> None:

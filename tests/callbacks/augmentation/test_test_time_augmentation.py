@@ -19,7 +19,7 @@ from tests.callbacks.augmentation.augmentation_checks import (
 from tests.tools import StopAt, Stopped, quiet_trainer
 from zoo.errors import ZooError
 from zoo.mlp import MLP
-from zoo.module import ZooModule
+from zoo.module import ZooModule, plain_answer
 from zoo.task import Classification, Regression, Task
 from zoo.tasks.ensemble import combine
 
@@ -74,7 +74,7 @@ def test_every_stage(stage: str) -> None:
         loss = -expected.log()[torch.arange(len(x)), split.y].mean().item()
         assert found[f"{name}/accuracy"] == pytest.approx(accuracy, abs=1e-6)
         assert found[f"{name}/loss"] == pytest.approx(loss, rel=1e-4)
-    assert not model._forward_hooks  # gone afterwards
+    assert model.answer is plain_answer  # as it was
 
 
 def test_training_is_untouched_and_validation_is_not(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_resumes_and_fits_twice(tmp_path: Path) -> None:
     model = fit(digits_cnn(), digits(), technique, ckpt=tmp_path / "last.ckpt")
     assert_same_weights(whole, model)
     assert whole.trainer.callback_metrics == model.trainer.callback_metrics
-    assert not model._forward_hooks
+    assert model.answer is plain_answer
 
 
 def test_refusals() -> None:
