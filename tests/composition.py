@@ -91,7 +91,7 @@ def network(family: str) -> SupervisedModule:
     return copy.deepcopy(_network(family))
 
 
-# Techniques from fragments ----------------------------------------------------------------------------------------------
+# Techniques from fragments --------------------------------------------------------------------------------------------
 
 
 @cache
@@ -156,7 +156,7 @@ def own(fragment: str) -> dict[str, Any]:
     return {name: getattr(module, name) for name in wanted}
 
 
-# Runs -------------------------------------------------------------------------------------------------------------------
+# Runs -----------------------------------------------------------------------------------------------------------------
 
 
 class InMemoryIO(CheckpointIO):
