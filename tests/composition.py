@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 import pytest
 import torch
@@ -35,7 +35,7 @@ from zoo.mlp import MLP
 from zoo.module import SupervisedModule
 from zoo.profiler import NullProfiler
 from zoo.tabular import FTTransformer, TabM, TabularMLP
-from zoo.task import Classification
+from zoo.task import Classification, Regression, Task
 
 CLASSES, SAMPLES, BATCH = 3, 12, 4  # three steps an epoch
 FRAGMENTS = [name for name in names() if name.startswith("techniques/")]
@@ -49,12 +49,13 @@ class InMemory(ZooDataModule):
     Args:
         shape: of one sample.
         batch_size: samples in a step, or "full".
+        classes: targets are classes, or else real values.
     """
 
-    def __init__(self, shape: tuple[int, ...], batch_size: int | Literal["full"] = BATCH) -> None:
+    def __init__(self, shape: tuple[int, ...], batch_size: int | Literal["full"] = BATCH, classes: bool = True) -> None:
         super().__init__(batch_size=batch_size)
         self.x = torch.randn(SAMPLES, *shape, generator=torch.Generator().manual_seed(0))
-        self.y = torch.arange(SAMPLES) % CLASSES
+        self.y = torch.arange(SAMPLES) % CLASSES if classes else torch.linspace(-1, 1, SAMPLES)
 
     @property
     def num_classes(self) -> int:
@@ -67,28 +68,32 @@ class InMemory(ZooDataModule):
 class Family(NamedTuple):
     """A network that trains in a blink, and the shape of its samples."""
 
-    build: Callable[[], SupervisedModule]
+    build: Callable[[Task], SupervisedModule]
     shape: tuple[int, ...]
 
 
 FAMILIES = {
-    "mlp": Family(lambda: MLP(6, Classification(CLASSES), [4, 4], norm="batch", dropout=0.1), (6,)),
-    "cnn": Family(lambda: ResNet(1, Classification(CLASSES), [1, 1], width=4), (1, 8, 8)),
-    "tabular": Family(lambda: TabularMLP(6, Classification(CLASSES), hidden=[4, 4]), (6,)),
-    "tabm": Family(lambda: TabM(6, Classification(CLASSES), hidden=[4], members=2), (6,)),
-    "ft": Family(lambda: FTTransformer(6, Classification(CLASSES), width=4, blocks=1, heads=2), (6,)),
+    "mlp": Family(lambda task: MLP(6, task, [4, 4], norm="batch", dropout=0.1), (6,)),
+    "cnn": Family(lambda task: ResNet(1, task, [1, 1], width=4), (1, 8, 8)),
+    "tabular": Family(lambda task: TabularMLP(6, task, hidden=[4, 4]), (6,)),
+    "tabm": Family(lambda task: TabM(6, task, hidden=[4, 4], members=2), (6,)),
+    "ft": Family(lambda task: FTTransformer(6, task, width=4, blocks=1, heads=2), (6,)),
+}
+TASKS: dict[str, Callable[[], Task]] = {
+    "Classification": lambda: Classification(CLASSES),
+    "Regression": lambda: Regression(1),
 }
 
 
 @cache
-def _network(family: str) -> SupervisedModule:
+def _network(family: str, task: str) -> SupervisedModule:
     torch.manual_seed(0)
-    return FAMILIES[family].build()
+    return FAMILIES[family].build(TASKS[task]())
 
 
-def network(family: str) -> SupervisedModule:
+def network(family: str, task: str = "Classification") -> SupervisedModule:
     """A fresh network of a family, with the same weights each time."""
-    return copy.deepcopy(_network(family))
+    return copy.deepcopy(_network(family, task))
 
 
 # Techniques from fragments --------------------------------------------------------------------------------------------
@@ -121,22 +126,32 @@ def build(fragment: str, module: SupervisedModule, folder: Path) -> list[Techniq
     special = own(fragment)
     if "for_matrix" in special:
         return [special["for_matrix"](module, folder)]
+    return [instance(entry) for entry in entries(fragment)]
+
+
+def entries(fragment: str) -> list[dict[str, Any]]:
+    """The class paths and arguments of a fragment's techniques."""
     config = _fragment(fragment)
     given = [config[section] for section in SECTIONS if section in config]
-    given += (config.get("trainer") or {}).get("callbacks+") or []
-    return cast("list[Technique]", [_instance(entry) for entry in given])
+    return given + ((config.get("trainer") or {}).get("callbacks+") or [])
 
 
-def _instance(value: Any) -> Any:
+def instance(value: Any) -> Any:
+    """Build what a class path and its arguments describe."""
     if isinstance(value, list):
-        return [_instance(entry) for entry in value]
+        return [instance(entry) for entry in value]
     if not isinstance(value, dict):
         return value
     if "class_path" not in value:
-        return {key: _instance(entry) for key, entry in value.items()}
-    module, _, name = value["class_path"].rpartition(".")
-    arguments = {key: _instance(entry) for key, entry in (value.get("init_args") or {}).items()}
-    return getattr(importlib.import_module(module), name)(**arguments)
+        return {key: instance(entry) for key, entry in value.items()}
+    arguments = {key: instance(entry) for key, entry in (value.get("init_args") or {}).items()}
+    return named(value["class_path"])(**arguments)
+
+
+def named(class_path: str) -> Any:
+    """The class that a class path means."""
+    module, _, name = class_path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
 
 
 @cache
@@ -199,7 +214,7 @@ def run(module: SupervisedModule, family: str, callbacks: list[Callback], io: In
         callbacks=callbacks, max_epochs=epochs, num_sanity_val_steps=0, profiler=NullProfiler(),
         plugins=[io or InMemoryIO()], **settings,
     )  # fmt: skip
-    data = InMemory(FAMILIES[family].shape, batch_size)
+    data = InMemory(FAMILIES[family].shape, batch_size, isinstance(module.task, Classification))
     trainer.fit(module, datamodule=data, ckpt_path="memory" if resume else None, weights_only=resume or None)
     return trainer
 
