@@ -29,6 +29,7 @@ from torch.utils.data import Dataset
 from callbacks.technique import Technique
 from datamodules.base import TensorSplit, ZooDataModule
 from tests.tools import quiet_trainer
+from zoo.cli import facts, support
 from zoo.cli.compose import find, names, read
 from zoo.cnn import ResNet
 from zoo.mlp import MLP
@@ -94,6 +95,14 @@ def _network(family: str, task: str) -> SupervisedModule:
 def network(family: str, task: str = "Classification") -> SupervisedModule:
     """A fresh network of a family, with the same weights each time."""
     return copy.deepcopy(_network(family, task))
+
+
+def takes(family: str, technique: str, task: str = "Classification") -> bool:
+    """Whether a family, with its data here, supports a technique, as the sources say."""
+    found = facts.checks(technique)
+    model = type(network(family)).__name__
+    of_these_data = found.rank in (None, len(FAMILIES[family].shape) + 1)
+    return of_these_data and support.supports_family(found, model) and support.supports_task(found, task)
 
 
 # Techniques from fragments --------------------------------------------------------------------------------------------

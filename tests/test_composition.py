@@ -37,9 +37,10 @@ from tests.composition import (
     run,
     sections,
     settings,
+    takes,
     traces,
 )
-from zoo.cli import facts, support
+from zoo.cli import facts
 from zoo.module import SupervisedModule, ZooModule
 
 Make = Callable[[SupervisedModule], list[Technique]]
@@ -78,9 +79,8 @@ def touched(fragment: str) -> set[str]:
 @cache
 def supporting(family: str) -> list[str]:
     """The fragments that a family supports, as their sources say; ``test_what_the_source_says`` holds that to runs."""
-    model = type(network(family)).__name__
     found = [fragment for fragment in FRAGMENTS if "MATRIX_SKIP" not in own(fragment)]
-    return [f for f in found if all(support.supports_family(facts.checks(name), model) for name in classes(f))]
+    return [fragment for fragment in found if all(takes(family, name) for name in classes(fragment))]
 
 
 def can_meet(first: str, second: str) -> bool:

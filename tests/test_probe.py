@@ -30,9 +30,9 @@ from tests.composition import (
     run,
     sections,
     settings,
+    takes,
     traces,
 )
-from zoo.cli import facts, support
 from zoo.errors import ZooError
 
 # Arguments with which a technique that is no choice of an optimizer does nothing when they are 0.
@@ -81,7 +81,7 @@ def family_of(fragment: str) -> str:
     """The first family of the matrix that supports a fragment."""
     names = [str(entry["class_path"]).rsplit(".", 1)[-1] for entry in entries(fragment)]
     for family in FAMILIES:
-        if all(support.supports_family(facts.checks(name), type(network(family)).__name__) for name in names):
+        if all(takes(family, name) for name in names):
             return family
     pytest.skip("for another kind of module than those of the matrix")
 

@@ -48,8 +48,9 @@ def test_techniques_of_a_family_alone(capsys: pytest.CaptureFixture[str]) -> Non
         text = said(capsys, "list", "techniques", "--for", family)
         assert f"techniques for {family}" in text
         assert "augmentation/mixup " in text
-        assert "cutmix" not in text
+        assert "progressive_resizing" not in text
         assert "recipes" not in text
+    assert "cutmix" not in said(capsys, "list", "--for", "tabular")
     assert "augmentation/cutmix " in said(capsys, "list", "--for=cnn")
     assert "zero_init_residual " in said(capsys, "list", "--for", "ResNet")
     assert "zero_init_residual" not in said(capsys, "list", "--for", "LeNet")

@@ -11,7 +11,7 @@ import pytest
 from lightning.pytorch import Callback, Trainer
 
 from callbacks.technique import NoEffect, Technique, UnsupportedModule
-from tests.composition import FAMILIES, FRAGMENTS, TASKS, build, light_trainers, network, own, run, settings
+from tests.composition import FAMILIES, FRAGMENTS, TASKS, build, light_trainers, network, own, run, settings, takes
 from tests.test_structure import technique_classes
 from zoo.cli import facts, support
 from zoo.cli.sources import Sources
@@ -74,7 +74,7 @@ def test_what_the_source_says_is_what_a_run_does(fragment: str, task: str, tmp_p
         techniques = build(fragment, module, tmp_path)
         found = [facts.facts(type(technique).__name__) for technique in techniques]
         model = type(module).__name__
-        said = all(support.supports_family(of_one, model) and support.supports_task(of_one, task) for of_one in found)
+        said = all(takes(family, of_one.name, task) for of_one in found)
         try:
             run(module, family, [*techniques, notes], epochs=1, limit_train_batches=1, limit_val_batches=1,
                 **settings(fragment))  # fmt: skip
@@ -125,6 +125,15 @@ def test_an_override_hides_what_it_does_not_call(tmp_path: Path) -> None:
 def test_protocols_are_looked_for_in_what_a_family_is_made_of() -> None:
     zero_init = facts.checks("ZeroInitResidual")
     assert [name for name in models() if support.supports_family(zero_init, name)] == ["ResNet"]
+
+
+def test_what_flattens_its_inputs_takes_images_too() -> None:
+    cutmix, resizing, swap = (facts.checks(name) for name in ("CutMix", "ProgressiveResizing", "SwapNoise"))
+    assert support.supports_family(cutmix, "MLP")
+    assert support.supports_family(swap, "MLP")
+    assert not support.supports_family(resizing, "MLP"), "which is built for vectors of one length"
+    assert not support.supports_family(cutmix, "TabularMLP")
+    assert not support.supports_family(swap, "ResNet")
 
 
 def test_a_technique_that_takes_a_slot_for_itself_has_rivals() -> None:

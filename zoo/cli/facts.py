@@ -41,6 +41,7 @@ class Facts:
         shared, claimed: slots that it fills beside others, and slots that it wants for itself.
         hooks: hooks of Lightning, of layers and of optimizers, and Lightning's callbacks that it builds on.
         rank: dimensions that inputs must have; None for any.
+        built_for: dimensions that the model's own example input must have; None for any.
         tasks: tasks that it is for; empty for all.
         protocols: what at least one layer of the network has to be like.
         rivals: classes beside which it does not want to stand.
@@ -53,6 +54,7 @@ class Facts:
     claimed: list[str] = field(default_factory=list)
     hooks: list[str] = field(default_factory=list)
     rank: int | None = None
+    built_for: int | None = None
     tasks: set[str] = field(default_factory=set)
     protocols: set[str] = field(default_factory=set)
     rivals: set[str] = field(default_factory=set)
@@ -104,20 +106,21 @@ def checks(name: str) -> Facts:
     for method in _methods(name, "UnsupportedModule("):
         for node in ast.walk(method.node):
             if isinstance(node, ast.If) and any(_raises(part, "UnsupportedModule") for part in _within(node.body)):
-                _read_check(node.test, found)
+                _read_check(node.test, found, "example_input_array" in method.text)
             if _is_call(node, "isinstance"):
                 kinds = [kind for kind in _names(node.args[1], name) if kind in sources]
                 found.protocols |= {kind for kind in kinds if "Protocol" in sources.bases(kind)}
     return found
 
 
-def _read_check(test: ast.expr, found: Facts) -> None:
-    """Note what an ``if`` asks for before it refuses."""
+def _read_check(test: ast.expr, found: Facts, of_example: bool) -> None:
+    """Note what an ``if`` asks for before it refuses; dimensions may be those of the model's example input."""
     known = set(tasks())
     for node in ast.walk(test):
         match node:
             case ast.Compare(left=ast.Attribute(attr="ndim"), ops=[ast.NotEq()], comparators=[ast.Constant(int(rank))]):
                 found.rank = rank
+                found.built_for = rank if of_example else None
             case ast.UnaryOp(op=ast.Not(), operand=ast.Call(func=ast.Name(id="isinstance"), args=[_, kinds])):
                 found.tasks |= set(_names(kinds, found.name)) & known
 

@@ -37,7 +37,9 @@ def supports_family(found: Facts, family: str) -> bool:
     elif found.supports in techniques() and not attributes_of(found.supports) <= sources.members(family):
         return False
     rank = input_rank(family)
-    if found.rank is not None and rank is not None and found.rank != rank:
+    fits_rank = rank is None or found.rank in (None, rank)
+    # What flattens its inputs is built for vectors and takes images as well.
+    if not fits_rank and (found.built_for is not None or not flattens(family)):
         return False
     return all(_has_layer(family, protocol) for protocol in found.protocols)
 
@@ -66,6 +68,13 @@ def input_rank(family: str) -> int | None:
                     ):
                         return len(sizes)
     return None
+
+
+@cache
+def flattens(family: str) -> bool:
+    """Whether ``forward`` flattens what it is given, so that inputs may have any shape."""
+    forward = models().methods(family, below=MODULE).get("forward", [])
+    return any("x.flatten(1)" in method.text for method in forward[:1])
 
 
 def filters(words: list[str]) -> list[Wanted]:
