@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
@@ -11,6 +11,8 @@ from zoo.batch import Batch
 from zoo.errors import ZooError
 from zoo.module import BatchTransform, Initializer, OptimizerWrapper, Penalty, SupervisedModule, ZooModule
 from zoo.task import Classification, Output, Regression
+
+_T = TypeVar("_T")
 
 
 class UnsupportedModule(ZooError):
@@ -64,7 +66,7 @@ class Technique(Callback):
             if isinstance(other, Technique) and other is not self and other.name == self.name:
                 raise Conflict(f"{self.name} stands twice in the list of callbacks; drop one of them")
         self._has_acted, self._batches_seen = False, 0
-        self.attach(pl_module)
+        self._or_blame_freezers(pl_module, lambda: self.attach(pl_module))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit" and isinstance(pl_module, ZooModule):
@@ -81,6 +83,7 @@ class Technique(Callback):
         module.batch_transforms.pop(self.name, None)
         module.penalties.pop(self.name, None)
         module.optimizer_wrappers.pop(self.name, None)
+        module.frozen.pop(self.name, None)
         for claimed in [slot for slot, owner in module.slot_owners.items() if owner == self.name]:
             del module.slot_owners[claimed]
             slot_name, _, key = claimed.partition(".")
@@ -101,19 +104,52 @@ class Technique(Callback):
     ) -> None:
         # A subclass that needs this hook calls super().
         self._batches_seen += 1
-        if self._batches_seen == self.patience:
-            self.require_effect(self.patience)
+        if self._batches_seen >= self.patience and not self._has_acted and not _thaws(pl_module):
+            self.require_effect(self._batches_seen, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if 0 < self._batches_seen < self.patience:
-            self.require_effect(self._batches_seen)
+        if self._batches_seen:
+            self.require_effect(self._batches_seen, pl_module)
 
-    def require_effect(self, batches: int) -> None:
-        """Raise ``NoEffect`` unless the technique has acted."""
-        if not self._has_acted:
-            raise NoEffect(
-                f"{self.name} has changed nothing in the first {batches} training batches; {self.no_effect_hint()}"
-            )
+    def require_effect(self, batches: int, module: LightningModule | None = None) -> None:
+        """Raise ``NoEffect`` unless the technique has acted, or ``Conflict`` where ``module`` was frozen by another."""
+        if self._has_acted:
+            return
+        error = NoEffect(
+            f"{self.name} has changed nothing in the first {batches} training batches; {self.no_effect_hint()}"
+        )
+        frozen = self._frozen_by_others(module)
+        raise self._conflict_with(frozen, error) if frozen else error
+
+    def _or_blame_freezers(self, module: ZooModule, attempt: Callable[[], _T]) -> _T:
+        """Make an attempt; that it fails only because another technique has frozen parameters is a ``Conflict``."""
+        try:
+            return attempt()
+        except (NoEffect, UnsupportedModule) as error:
+            frozen = self._frozen_by_others(module)
+            names = [name for of_one in frozen.values() for name in of_one]
+            parameters = [p for name, p in module.named_parameters() if name in names and not p.requires_grad]
+            for parameter in parameters:
+                parameter.requires_grad_(True)
+            try:
+                attempt()
+            except ZooError:
+                raise error from None  # it would have failed anyway
+            finally:
+                for parameter in parameters:
+                    parameter.requires_grad_(False)
+            if not parameters:
+                raise
+            raise self._conflict_with(frozen, error) from error
+
+    def _frozen_by_others(self, module: LightningModule | None) -> dict[str, list[str]]:
+        frozen = module.frozen if isinstance(module, ZooModule) else {}
+        return {name: of_one.names for name, of_one in frozen.items() if name != self.name and of_one.names}
+
+    def _conflict_with(self, frozen: dict[str, list[str]], error: ZooError) -> Conflict:
+        return Conflict(
+            f"{' and '.join(frozen)} leaves {self.name} nothing to act on; drop one of them, or freeze less ({error})"
+        )
 
     def no_effect_hint(self) -> str:
         """What a user should look at when the technique did nothing."""
@@ -180,10 +216,14 @@ class Technique(Callback):
         if owner is None:
             before = getattr(module, slot)
             self._displaced = {**self._displaced, place: before if key is None else before.get(key)}
+
+        def careful(*args: Any) -> Any:
+            return self._or_blame_freezers(module, lambda: function(*args))
+
         if key is None:
             setattr(module, slot, self._watch(function))
         else:
-            getattr(module, slot)[key] = self._watch(function)
+            getattr(module, slot)[key] = self._watch(careful)
 
     def _watch(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def watched(*args: Any) -> Any:
@@ -221,6 +261,11 @@ class EvaluationTechnique(Technique, ABC):
             )
         self.claim(module, "answer", self.answer)
         self.acted()  # what it does shows in evaluation, not in training batches
+
+
+def _thaws(module: LightningModule) -> bool:
+    """Whether parameters are frozen whose turn to be trained will come."""
+    return isinstance(module, ZooModule) and any(frozen.for_now for frozen in module.frozen.values())
 
 
 def _versions(module: ZooModule) -> list[int]:

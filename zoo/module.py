@@ -4,7 +4,7 @@ import inspect
 import math
 import warnings
 from collections.abc import Callable
-from typing import Any, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.utilities.types import LRSchedulerConfigType
@@ -34,6 +34,13 @@ ScheduleFactory: TypeAlias = Callable[[Optimizer, int], LRScheduler | LRSchedule
 warnings.filterwarnings("ignore", ".*when logging on epoch level in distributed setting.*")
 
 
+class Frozen(NamedTuple):
+    """Parameters that a technique keeps from being trained: by name, and whether their turn will come."""
+
+    names: list[str]
+    for_now: bool = False
+
+
 class ZooModule(LightningModule):
     """Base of all families: slots, optimizers, seeding of each step, and what a checkpoint has to remember.
 
@@ -49,6 +56,7 @@ class ZooModule(LightningModule):
         optimizer_wrappers: change an optimizer after it was built (SAM, Lookahead).
         schedule_factories: one learning-rate schedule for each network name.
         slot_owners: who claimed a slot with room for one.
+        frozen: what techniques keep from being trained, so that one that finds nothing to act on can say why.
         initialized: the init schemes that have run; a second ``fit`` keeps what the first has learnt.
         last_loss: the training loss of the last batch.
         revisiting: whether a batch is evaluated once more in the same step (SAM), which counts for no metric.
@@ -64,6 +72,7 @@ class ZooModule(LightningModule):
         self.optimizer_wrappers: dict[str, OptimizerWrapper] = {}
         self.schedule_factories: dict[str, ScheduleFactory] = {}
         self.slot_owners: dict[str, str] = {}
+        self.frozen: dict[str, Frozen] = {}
         self.pretrained: set[str] = set()
         self.last_loss = math.nan
         self.revisiting = False

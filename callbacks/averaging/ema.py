@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
+from callbacks.averaging.mean import has_infinite_buffers, move_towards_
 from callbacks.technique import Technique
 from zoo.errors import ZooError
 from zoo.module import ZooModule
@@ -39,6 +39,7 @@ class EMA(WeightAveraging, Technique):
         if not 0 < decay < 1:
             raise ZooError(f"EMA: decay must lie in (0, 1), got {decay}; 0.99 to 0.9999 are usual")
         self.decay, self.warmup = decay, warmup
+        self._infinities = False
         super().__init__(multi_avg_fn=self._average)
 
     def attach(self, module: ZooModule) -> None:
@@ -77,16 +78,13 @@ class EMA(WeightAveraging, Technique):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._follow_untrained(pl_module)
+        self._infinities = has_infinite_buffers(pl_module)
 
     def _follow_untrained(self, module: LightningModule) -> None:
         average = self._average_model
         if average is not None and int(average.n_averaged) == 0:
             average.module.load_state_dict(module.state_dict())
 
-    @torch.no_grad()
     def _average(self, averaged: list[Tensor], current: list[Tensor], updates: Tensor | int) -> None:
         decay = ema_decay(self.decay, int(updates)) if self.warmup else self.decay
-        if averaged[0].is_floating_point():
-            torch._foreach_lerp_(averaged, current, 1 - decay)
-        else:  # counters, such as batches that a norm has seen
-            torch._foreach_copy_(averaged, current)
+        move_towards_(averaged, current, 1 - decay, self._infinities)

@@ -54,10 +54,11 @@ class RecalibrateBatchNorm(Technique):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._batches_seen:
             self._refresh(trainer, pl_module)
-            self.require_effect(self._batches_seen)
+            self.require_effect(self._batches_seen, pl_module)
 
     def _refresh(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, SupervisedModule)
-        if self._stale and recalibrate_from_training_data(trainer, module, self.batches):
+        # Norms may have been frozen since ``attach``.
+        if self._stale and running_norms(module) and recalibrate_from_training_data(trainer, module, self.batches):
             self.acted()
             self._stale = False

@@ -3,12 +3,12 @@
 import sys
 from typing import Any, Literal
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
 from callbacks.averaging.batch_statistics import recalibrate_from_training_data, running_norms
+from callbacks.averaging.mean import has_infinite_buffers, move_towards_
 from callbacks.technique import Conflict, Technique
 from zoo.errors import ZooError
 from zoo.module import SupervisedModule, ZooModule
@@ -39,7 +39,7 @@ class SWA(WeightAveraging, Technique):
             raise ZooError(f"SWA: start is a share of the run in [0, 1), got {start}; 0.5 to 0.9 are usual")
         self.start, self.every, self.recalibrate = start, every, recalibrate
         self._trainer: Trainer | None = None
-        self._stale = True
+        self._stale, self._infinities = True, False
         super().__init__(multi_avg_fn=self._average)
 
     def attach(self, module: ZooModule) -> None:
@@ -72,6 +72,9 @@ class SWA(WeightAveraging, Technique):
         if stage == "fit":  # a second fit counts its steps anew, and starts a new average
             self._latest_update_step, self._stale = 0, True
         super().setup(trainer, pl_module, stage)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._infinities = has_infinite_buffers(pl_module)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -115,9 +118,5 @@ class SWA(WeightAveraging, Technique):
             recalibrate_from_training_data(trainer, module)
             self._stale = False
 
-    @torch.no_grad()
     def _average(self, averaged: list[Tensor], current: list[Tensor], points: Tensor | int) -> None:
-        if averaged[0].is_floating_point():
-            torch._foreach_lerp_(averaged, current, 1 / (int(points) + 1))
-        else:  # counters, such as batches that a norm has seen
-            torch._foreach_copy_(averaged, current)
+        move_towards_(averaged, current, 1 / (int(points) + 1), self._infinities)

@@ -8,7 +8,7 @@ from torch import nn
 from callbacks.finetuning.frozen import FrozenParts
 from callbacks.technique import NoEffect, Technique
 from zoo.errors import ZooError
-from zoo.module import ZooModule
+from zoo.module import Frozen, ZooModule
 
 
 def matching_modules(network: nn.Module, pattern: re.Pattern[str]) -> dict[str, nn.Module]:
@@ -63,6 +63,7 @@ class Freeze(Technique):
                 f"{self.name}: that is every trainable parameter of {type(module).__name__}; leave out the head"
             )
         self._frozen.freeze(parameters)
+        module.frozen[self.name] = Frozen([name for name, p in module.named_parameters() if id(p) in frozen])
         self.acted()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -7,7 +7,7 @@ from torch.optim import SGD, Optimizer
 from callbacks.finetuning.frozen import FrozenParts
 from callbacks.technique import NoEffect, Technique
 from zoo.errors import ZooError
-from zoo.module import ZooModule
+from zoo.module import Frozen, ZooModule
 from zoo.notice import notice
 from zoo.optim import decays
 
@@ -81,15 +81,13 @@ class GradualUnfreezing(Technique):
 
     def attach(self, module: ZooModule) -> None:
         self._frozen.undo()
-        if len(layer_groups(module)) < 2:
-            raise NoEffect(
-                f"GradualUnfreezing: {type(module).__name__} has a single layer group, which is trained from the start;"
-                " make the network deeper or drop GradualUnfreezing"
-            )
+        self._require_groups(module)
         self.add_optimizer_wrapper(module, expect_newcomers)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Not in setup: the optimizer is to know all parameters, and techniques that freeze some were not heard yet.
+        assert isinstance(pl_module, ZooModule)
+        self._or_blame_freezers(pl_module, lambda: self._require_groups(pl_module))
         self._groups = layer_groups(pl_module)
         needed = (len(self._groups) - 1) * self.epochs_per_group + 1
         if 0 <= (trainer.max_epochs or -1) < needed:
@@ -104,6 +102,13 @@ class GradualUnfreezing(Technique):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._follow_epoch(trainer, pl_module)
 
+    def _require_groups(self, module: ZooModule) -> None:
+        if len(layer_groups(module)) < 2:
+            raise NoEffect(
+                f"GradualUnfreezing: {type(module).__name__} has a single layer group, which is trained from the start;"
+                " make the network deeper or drop GradualUnfreezing"
+            )
+
     def _follow_epoch(self, trainer: Trainer, pl_module: LightningModule) -> None:
         parameters, modules = dict(pl_module.named_parameters()), dict(pl_module.named_modules())
         count = frozen_groups(len(self._groups), trainer.current_epoch, self.epochs_per_group)
@@ -113,6 +118,8 @@ class GradualUnfreezing(Technique):
         self._frozen.release_statistics(modules[name.rpartition(".")[0]] for name in trained)
         self._frozen.freeze((parameters[name] for name in frozen), keep_gradients=trainer.world_size > 1)
         self._frozen.hold_statistics(modules[name.rpartition(".")[0]] for name in frozen)
+        assert isinstance(pl_module, ZooModule)
+        pl_module.frozen[self.name] = Frozen(frozen, for_now=True)
         self.acted()  # also in a resumed run whose groups are all trained by now
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:

@@ -9,6 +9,7 @@ from torch.optim import AdamW, Optimizer
 
 from callbacks.optimizers.groups import ParameterRule
 from callbacks.optimizers.selection import OptimizerSelection
+from callbacks.technique import NoEffect
 from zoo.errors import ZooError
 
 # Coefficients of the quintic x -> a x + b x^3 + c x^5, with the steepest slope at zero for which five rounds bring all
@@ -125,7 +126,7 @@ class Muon(OptimizerSelection):
         network: which network, for families that have several.
 
     Raises:
-        ZooError: the network has no matrix between its first and its last layer.
+        NoEffect: the network has no matrix between its first and its last layer.
     """
 
     def __init__(
@@ -164,12 +165,12 @@ def hidden_matrices(network: nn.Module) -> list[Tensor]:
     """Trainable weights of the linear and convolutional layers, without the first and the last layer.
 
     Raises:
-        ZooError: nothing is left.
+        NoEffect: nothing is left.
     """
     layers = [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)]
     found = [layer.weight for layer in layers[1:-1] if layer.weight.requires_grad]
     if not found:
-        raise ZooError(
+        raise NoEffect(
             f"Muon is for hidden matrices, and {type(network).__name__} has no trainable one between its first and its"
             " last layer; make it deeper or use AdamW"
         )

@@ -22,16 +22,19 @@ def compile_match(technique: str, match: str) -> re.Pattern[str]:
         raise ZooError(f"{technique}: match={match!r} is no regular expression: {error}") from None
 
 
-def select_weights(network: nn.Module, pattern: re.Pattern[str], vectors: bool = False) -> dict[str, nn.Parameter]:
+def select_weights(
+    network: nn.Module, pattern: re.Pattern[str], vectors: bool = False, frozen: bool = False
+) -> dict[str, nn.Parameter]:
     """Trainable parameters whose name contains ``pattern``.
 
     Args:
         network: where to look; tied parameters are found once.
         pattern: searched anywhere in names such as ``backbone.0.linear.weight``; the empty one is in all names.
         vectors: take biases and the gains of norms too, not only matrices and filters.
+        frozen: take those too that are not trained at the moment.
     """
-    trainable = {name: p for name, p in network.named_parameters() if p.requires_grad}
-    return {name: p for name, p in trainable.items() if pattern.search(name) and (vectors or decays(p))}
+    known = {name: p for name, p in network.named_parameters() if frozen or p.requires_grad}
+    return {name: p for name, p in known.items() if pattern.search(name) and (vectors or decays(p))}
 
 
 class WeightPenalty(Technique, ABC):
@@ -70,18 +73,22 @@ class WeightPenalty(Technique, ABC):
         self.add_penalty(module, self._penalty)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._select(pl_module)  # techniques that came later in setup may have replaced layers
+        assert isinstance(pl_module, ZooModule)
+        # Techniques that came later in setup may have replaced layers, or frozen them.
+        self._or_blame_freezers(pl_module, lambda: self._select(pl_module))
 
     def detach(self, module: ZooModule) -> None:
         super().detach(module)
         self._weights = []
 
     def _penalty(self, module: ZooModule, batch: Batch, output: Output) -> Tensor:
-        return self.strength * self.measure(self._weights)
+        # Which weights are trained may change from epoch to epoch, and what is frozen needs no penalty.
+        trained = [weight for weight in self._weights if weight.requires_grad]
+        return self.strength * self.measure(trained) if trained else output.loss.new_zeros(())
 
     def _select(self, module: nn.Module) -> None:
-        self._weights = list(select_weights(module, self._pattern, self.vectors).values())
-        if not self._weights:
+        self._weights = list(select_weights(module, self._pattern, self.vectors, frozen=True).values())
+        if not any(weight.requires_grad for weight in self._weights):
             kind = "parameter" if self.vectors else "matrix or filter"
             raise NoEffect(
                 f"{self.name}: no trainable {kind} of {type(module).__name__} has a name with {self.match!r} in it;"

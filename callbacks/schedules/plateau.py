@@ -51,7 +51,8 @@ class Plateau(Schedule):
                 f"Plateau: patience, threshold and min_lr must not be negative, got {patience}, {threshold}, {min_lr}"
             )
         self.monitor, self.mode = monitor, mode
-        self.factor, self.patience, self.threshold, self.min_lr = factor, patience, threshold, min_lr
+        self.factor, self.threshold, self.min_lr = factor, threshold, min_lr
+        self.epochs = patience  # ``self.patience`` is every technique's: batches within which it has to act
 
     def build(self, optimizer: Optimizer, total_steps: int, trainer: Trainer) -> LRScheduler | LRSchedulerConfigType:
         batches = trainer.num_training_batches
@@ -66,7 +67,7 @@ class Plateau(Schedule):
                 " set --trainer.check_val_every_n_epoch 1 and give the run validation data, or choose another schedule"
             )
         scheduler = ReduceLROnPlateau(
-            optimizer, self.mode, self.factor, self.patience, self.threshold, min_lr=self.min_lr
+            optimizer, self.mode, self.factor, self.epochs, self.threshold, min_lr=self.min_lr
         )
         # By epochs Lightning would update after the checkpoint was written; by steps it does so before.
         return {"scheduler": scheduler, "monitor": self.monitor, "interval": "step", "frequency": int(batches)}

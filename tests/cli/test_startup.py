@@ -38,6 +38,8 @@ def packages_after(arguments: list[str], folder: Path) -> set[str]:
         ["--version"],
         ["list"],
         ["list", "techniques"],
+        ["list", "techniques", "--for", "cnn"],
+        ["show", "techniques/augmentation/mixup"],
         ["show", "cnn/digits"],
         ["show", "nothing/of/the/kind"],
         ["fit", "-c", "cnn/digit"],

@@ -42,10 +42,10 @@ class Prepared:
 
 def prepare(command: str, argv: list[str]) -> Prepared:
     """Read ``-c``, ``--trust``, ``--out`` and a run folder; merge the recipes; leave the rest to the parser."""
-    sources, argv = _take(argv, ("-c", "--config"))
-    trusted, argv = _take(argv, ("--trust",))
-    outs, argv = _take(argv, ("--out",)) if command == "predict" else ([], argv)
-    starts, argv = _take(argv, ("--init_from",)) if command == "fit" else ([], argv)
+    sources, argv = take(argv, ("-c", "--config"))
+    trusted, argv = take(argv, ("--trust",))
+    outs, argv = take(argv, ("--out",)) if command == "predict" else ([], argv)
+    starts, argv = take(argv, ("--init_from",)) if command == "fit" else ([], argv)
     run: Path | None = None
     if argv and not argv[0].startswith("-"):
         if command == "fit":
@@ -98,7 +98,7 @@ def _with_checkpoint(argv: list[str], checkpoint: Path) -> list[str]:
     return [*argv, f"--ckpt_path={checkpoint}"]
 
 
-def _take(argv: list[str], names: tuple[str, ...]) -> tuple[list[str], list[str]]:
+def take(argv: list[str], names: tuple[str, ...]) -> tuple[list[str], list[str]]:
     """Values of an option that may be given often, and the other arguments."""
     values: list[str] = []
     others: list[str] = []

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from zoo.cli import facts, sources, support
+from zoo.cli.arguments import take
 from zoo.cli.compose import cards_root, did_you_mean, find, names, read, recipes_root
+from zoo.cli.sources import TECHNIQUE
 from zoo.errors import ZooError
 
 KINDS = ("recipes", "models", "data", "techniques")
@@ -25,13 +28,21 @@ class Entry:
 
 
 def list_(argv: list[str]) -> None:
-    """Print recipes, models, data sets and techniques, or one of these."""
+    """Print recipes, models, data sets and techniques, or one of these; or the techniques that a model supports."""
     if "--help" in argv or "-h" in argv:
-        print("usage: zoo list [recipes|models|data|techniques]")
+        print("usage: zoo list [recipes|models|data|techniques] [--for FAMILY|MODEL|TASK]")
         return
-    for kind in argv or KINDS:
+    wanted, kinds = take(argv, ("--for",))
+    for kind in kinds:
         if kind not in KINDS:
             raise ZooError(f"zoo list knows no {kind!r}{did_you_mean(kind, list(KINDS))} ({', '.join(KINDS)})")
+    if wanted:
+        if kinds not in ([], ["techniques"]):
+            raise ZooError(f"--for chooses among techniques: zoo list techniques --for {wanted[0]}")
+        print(f"techniques for {', '.join(wanted)}")
+        _print_entries(list(_techniques_for(wanted)))
+        print()
+    for kind in [] if wanted else kinds or KINDS:
         print(f"{kind}")
         _print_entries(list(_ENTRIES[kind]()))
         print()
@@ -53,6 +64,8 @@ def show_(argv: list[str]) -> None:
     if fragment is None and not card.is_file():
         raise ZooError(f"no recipe or technique {name!r}{did_you_mean(name, known)} (`zoo list` shows all)")
     is_technique = fragment is None or fragment.startswith("techniques/")
+    if fragment is not None and fragment.startswith("techniques/"):
+        _print_technique(fragment)
     if card.is_file() and is_technique:
         print(card.read_text().rstrip())
         print()
@@ -62,7 +75,52 @@ def show_(argv: list[str]) -> None:
         print(f"--- {fragment}.yaml")
         print(find(fragment).read_text().rstrip())
         print()
-        print(f"zoo fit -c {'cnn/digits -c ' if fragment.startswith(_FRAGMENTS) else ''}{fragment}")
+        print(_command(fragment))
+
+
+def _command(name: str) -> str:
+    """How a recipe or a fragment is used; a technique's fragment says in its first line with which recipe."""
+    if name.startswith("techniques/"):
+        return _comments(find(name))[0]
+    return f"zoo fit -c {'cnn/digits -c ' if name.startswith(_FRAGMENTS) else ''}{name}"
+
+
+def _classes_of(fragment: str) -> list[str]:
+    """The techniques that a fragment plugs in, by class name; what they are built from is not among them."""
+    paths = re.findall(r"class_path:\s*callbacks\.([\w.]+)", find(fragment).read_text())
+    return [name for path in paths if TECHNIQUE in sources.techniques().lineage(name := path.rsplit(".", 1)[-1])]
+
+
+def _techniques_for(wanted: list[str]) -> Iterator[Entry]:
+    """Techniques that support all of the families, models and tasks that were named."""
+    asked = support.filters(wanted)
+    for entry in techniques():
+        if all(support.fits(name, asked) for name in _classes_of(entry.name)):
+            yield entry
+
+
+def _print_technique(fragment: str) -> None:
+    """What a technique is, touches, needs and does not get on with, before its card says so at length."""
+    summary = next((entry.summary for entry in techniques() if entry.name == fragment), "")
+    for name in _classes_of(fragment):
+        found = facts.facts(name)
+        touched = [*found.shared, *(f"{slot} (for itself)" for slot in found.claimed)]
+        models = [cls for classes in support.families().values() for cls in classes]
+        rivals = facts.rivals(found)
+        lines = [
+            Entry("technique", f"{name}: {summary}"),
+            Entry("slots", ", ".join(touched) or "none"),
+            Entry("hooks", ", ".join(found.hooks) or "none"),
+            Entry("needs", facts.needs(found)),
+            Entry("supports", ", ".join(model for model in models if support.supports_family(found, model)) or "none"),
+            *[Entry("refuses", text) for text in found.refusals],
+            *([Entry("not with", ", ".join(rivals))] if rivals else []),
+            *[Entry("conflict", text) for text in found.conflicts],
+            Entry("fragment", f"configs/{fragment}.yaml"),
+            Entry("command", _command(fragment)),
+        ]
+        _print_entries(lines)
+        print()
 
 
 def _print_recipe(name: str) -> None:

@@ -31,8 +31,8 @@ ALLOWED = [
 ]  # fmt: skip
 
 
-def run(prepared: Prepared) -> None:
-    """Build everything that the configuration names and run the command."""
+def run(prepared: Prepared, command: "type[ZooCLI] | None" = None) -> None:
+    """Build everything that the configuration names and run the command, or ``command`` in its place."""
     quieten()
     set_parsing_settings(
         import_path_denylist=["*"],
@@ -41,7 +41,7 @@ def run(prepared: Prepared) -> None:
     )
     import_all_pieces(prepared.trusted)
     try:
-        ZooCLI(prepared)
+        (command or ZooCLI)(prepared)
     except BaseException:
         run_folder.forget_if_empty()
         raise

@@ -1,6 +1,7 @@
 """Recipes by name and how several of them become one configuration. Reads YAML only; torch is never imported."""
 
 import difflib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ def cards_root() -> Path:
     return _root("_cards", "docs/techniques")
 
 
+@cache
 def _root(installed: str, checkout: str) -> Path:
     package = Path(__file__).resolve().parents[1]
     return package / installed if (package / installed).is_dir() else package.parent / checkout

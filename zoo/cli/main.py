@@ -17,8 +17,9 @@ run
   predict   RUN [--out FILE]                                   write predictions of the test split
 
 look
-  list      [recipes|models|data|techniques]                   what there is
+  list      [recipes|models|data|techniques] [--for MODEL]     what there is; what a family or task supports
   show      NAME                                               a recipe or a technique: its YAML, its card
+  check     [-c RECIPE [--option value ...]]                   gradients against numbers; is a run worth starting
 
   zoo COMMAND --help      all options of a command
   zoo --version
@@ -60,6 +61,10 @@ def _dispatch(argv: list[str]) -> None:
         from zoo.cli import catalog
 
         getattr(catalog, f"{command}_")(rest)
+    elif command == "check":
+        from zoo.cli import check
+
+        check.run(rest)
     elif command in ("fit", "resume", "validate", "test", "predict"):
         from zoo.cli.arguments import prepare
 
@@ -70,5 +75,5 @@ def _dispatch(argv: list[str]) -> None:
     else:
         from zoo.cli.compose import did_you_mean
 
-        known = ["fit", "resume", "validate", "test", "predict", "list", "show"]
+        known = ["fit", "resume", "validate", "test", "predict", "list", "show", "check"]
         raise ZooError(f"no command {command!r}{did_you_mean(command, known)} (`zoo --help` shows all)")

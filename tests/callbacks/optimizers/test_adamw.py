@@ -10,6 +10,7 @@ from tests.callbacks.optimizers.optimizer_checks import (
     assert_resumes,
     loss_ratio_on_a_quadratic,
 )
+from zoo.module import SupervisedModule
 
 
 def test_formula() -> None:
@@ -24,3 +25,8 @@ def test_learns(tmp_path: Path) -> None:
     assert loss_ratio_on_a_quadratic(AdamW(lr=0.05, weight_decay=0.0)) < 1e-3
     assert accuracy_on_digits(AdamW(lr=3e-3)) > 0.85
     assert_resumes(AdamW, tmp_path)
+
+
+def for_matrix(module: SupervisedModule, folder: Path) -> AdamW:
+    """As the fragment has it, it is what a run without an optimizer gets anyway."""
+    return AdamW(lr=0.01)

@@ -15,6 +15,7 @@ from callbacks.regularizers.max_norm import MaxNorm, project_rows_
 from callbacks.technique import NoEffect
 from tests.callbacks.technique_checks import accuracy_in_company, assert_resumes, assert_same, copy, fit, make_mlp
 from zoo.errors import ZooError
+from zoo.module import SupervisedModule
 
 
 @pytest.mark.parametrize("shape", [(5, 4), (6, 2, 3, 3)])
@@ -81,3 +82,8 @@ def test_errors_resume_and_learning(tmp_path: Path) -> None:
         fit(make_mlp(), MaxNorm(1, match="conv"), max_steps=1)
     assert_resumes(lambda: [MaxNorm(0.6)], tmp_path)
     assert accuracy_in_company(MaxNorm(2.0)) > 0.93
+
+
+def for_matrix(module: SupervisedModule, folder: Path) -> MaxNorm:
+    """Rows of a tiny network are short."""
+    return MaxNorm(0.5)

@@ -14,6 +14,7 @@ from tests.callbacks.schedules.schedule_checks import assert_resumes, make_optim
 from tests.tools import quiet_trainer
 from zoo.errors import ZooError
 from zoo.mlp import MLP
+from zoo.module import SupervisedModule
 from zoo.task import Classification
 
 
@@ -80,3 +81,8 @@ def test_errors() -> None:
 def test_wants_a_validation_in_every_epoch(settings: dict[str, Any]) -> None:
     with pytest.raises(ZooError, match="Plateau counts the epochs in which val/loss gets no better"):
         fit(SGD(), Plateau(), **settings)
+
+
+def for_matrix(module: SupervisedModule, folder: Path) -> Plateau:
+    """Few epochs: each of them disappoints."""
+    return Plateau(patience=0, threshold=0.9)
