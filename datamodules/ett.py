@@ -63,7 +63,7 @@ class TransformerTemperature(DownloadedFiles, ForecastingDataModule):
         if csv.rows < 20 * month:
             raise self.damaged(csv.path, f"{csv.rows:,} rows, of which 20 months have {20 * month:,}")
         values = torch.tensor(np.stack([to_numbers(csv, name) for name in self.targets], 1))
-        return Series(values, torch.tensor([0, csv.rows]), borders, parse_times(csv, "date"))
+        return Series(values, torch.tensor([0, csv.rows]), borders, parse_times(csv, "date"), [type(self).__name__])
 
 
 class ETTh1(TransformerTemperature):

@@ -12,10 +12,9 @@ from torch.utils.data import Dataset
 
 from datamodules.base import ZooDataModule
 from datamodules.calendar_features import calendar_features, calendar_size
-from datamodules.sequence_scaler import Missing, SequenceScaler
+from datamodules.sequence_scaler import Missing, SequenceScaler, check_gaps
 from datamodules.windows import WindowSplit, window_starts
 from zoo.errors import DataError
-from zoo.notice import notice
 
 _SPLITS = ("train", "val", "test")
 
@@ -28,12 +27,14 @@ class Series(NamedTuple):
         offsets: int64 (K + 1,), where each series begins, and R.
         borders: int64 (K, 4), first row of each series' train, val and test part, and the row behind the last.
         times: when each row was, (R,); None where nobody knows.
+        names: of the series, for errors.
     """
 
     values: Tensor
     offsets: Tensor
     borders: Tensor
     times: NDArray[np.datetime64] | None
+    names: list[str]
 
 
 class ForecastingDataModule(ZooDataModule):
@@ -103,14 +104,10 @@ class ForecastingDataModule(ZooDataModule):
 
     @property
     def step(self) -> np.timedelta64:
-        """Time from one row to the next: the median over the rows of the first series."""
-        times = self.series.times
-        if times is None:
+        """Time from one row to the next: the median over all series."""
+        if self.series.times is None:
             raise DataError(f"{type(self).__name__}: calendar features need the time of each row")
-        first = times[: int(self.series.offsets[1])].astype("datetime64[s]")
-        return (
-            np.median(np.diff(first).astype(np.int64)).astype("timedelta64[s]") if len(first) > 1 else np.timedelta64(0)
-        )
+        return median_step(self.series)
 
     @property
     def train_targets(self) -> Tensor:
@@ -155,8 +152,8 @@ class ForecastingDataModule(ZooDataModule):
         return SequenceScaler(self.missing_policy).fit(self.series.values, self.part_rows("train"))
 
     def load(self) -> dict[str, Dataset[Any]]:
-        self._check_values()
-        self._prepared = self.prepare()
+        check_gaps(self.series.values, self.missing_policy, type(self).__name__, self.where)
+        self._prepared = self.prepare(self.series)
         unknown = self.series.values[:, : self.num_targets].isnan().any(1)
         before = torch.cat([torch.zeros(1, dtype=torch.int64), unknown.cumsum(0)])  # rows with a gap before each row
         splits: dict[str, Dataset[Any]] = {}
@@ -169,14 +166,13 @@ class ForecastingDataModule(ZooDataModule):
             splits[name] = split
         return splits
 
-    def prepare(self) -> Tensor:
+    def prepare(self, series: Series) -> Tensor:
         """All rows as the network takes them, float32 (R, num_channels)."""
-        series, targets = self.series, self.num_targets
-        own_units = self.scaler.fill(series.values, series.offsets)[:, :targets].float()
-        scaled = self.scaler.transform(series.values, series.offsets)[:, targets:]
+        own_units = self.scaler.fill(series.values, series.offsets)[:, : self.num_targets].float()
+        scaled = self.scaler.transform(series.values, series.offsets)[:, self.num_targets :]
         parts = [own_units, scaled]
         if self.calendar:
-            step = self.step
+            step = self.step  # raises where there are no times
             assert series.times is not None
             parts.append(calendar_features(series.times, step))
         return torch.cat(parts, 1)
@@ -193,27 +189,12 @@ class ForecastingDataModule(ZooDataModule):
     def _make_windows(self, name: str, stride: int, number: int) -> WindowSplit:
         bounds = self.series.borders[:, number : number + 2]
         try:
-            starts = window_starts(bounds, self.series.offsets[:-1], self.window, self.horizon, stride, self.gap)
+            starts = window_starts(
+                bounds, self.series.offsets[:-1], self.window, self.horizon, stride, self.gap, self.series.names
+            )
         except DataError as error:
             raise DataError(f"{type(self).__name__} {name}: {error}; lower --data.window or --data.horizon") from None
         return WindowSplit(self._prepared, self.num_targets, starts, self.window, self.horizon, self.gap)
-
-    def _check_values(self) -> None:
-        values = self.series.values
-        infinite, gaps = values.isinf().nonzero(), values.isnan()
-        if len(infinite):
-            raise DataError(f"{self.where(*infinite[0].tolist())} is infinite; correct it")
-        count = int(gaps.sum())
-        if count and self.missing_policy == "error":
-            raise DataError(
-                f"{self.where(*gaps.nonzero()[0].tolist())} is missing ({count:,} values in all); fill it, or set"
-                " --data.missing to forward, zero or mean"
-            )
-        if count:
-            notice(
-                f"{type(self).__name__}: {count:,} of {gaps.numel():,} values are missing; in inputs they are filled"
-                f" ({self.missing_policy}), windows with a missing target are left out"
-            )
 
     # Checkpoints ----------------------------------------------------------------------------------------------------
 
@@ -234,3 +215,11 @@ class ForecastingDataModule(ZooDataModule):
         self.scaler.load_state_dict(state["scaler"])
         if self.splits:  # they were scaled before the checkpoint was read
             self.splits = self.load()
+
+
+def median_step(series: Series) -> np.timedelta64:
+    """Median time from one row to the next, over all series; 0 where none has two rows."""
+    assert series.times is not None
+    steps = np.diff(series.times.astype("datetime64[s]")).astype(np.int64)
+    steps = np.delete(steps, series.offsets[1:-1].numpy() - 1)  # from the end of a series to the beginning of another
+    return np.timedelta64(int(np.median(steps)) if len(steps) else 0, "s")

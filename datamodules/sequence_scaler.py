@@ -1,5 +1,6 @@
 """Channels of sequences on one scale, with what the training rows say and nothing else; gaps filled or refused."""
 
+from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor
 
 from datamodules.ragged import expand
 from zoo.errors import DataError
+from zoo.notice import notice
 
 Missing: TypeAlias = Literal["error", "forward", "zero", "mean"]
 
@@ -87,3 +89,25 @@ class SequenceScaler:
         """Take over what another scaler has learned."""
         self.mean, self.std = state["mean"].cpu(), state["std"].cpu()
         self.fitted_rows = state["fitted_rows"].cpu()
+
+
+def check_gaps(values: Tensor, missing: Missing, name: str, where: Callable[[int, int], str]) -> None:
+    """Refuse infinite values, and missing ones under "error"; otherwise tell how many are filled.
+
+    Args:
+        values: floats (S, C); NaN is missing.
+        missing: see SequenceScaler.
+        name: of the data, for the notice.
+        where: what a row and a channel are called in errors.
+    """
+    infinite, gaps = values.isinf().nonzero(), values.isnan()
+    if len(infinite):
+        raise DataError(f"{where(*infinite[0].tolist())} is infinite; correct it")
+    count = int(gaps.sum())
+    if count and missing == "error":
+        raise DataError(
+            f"{where(*gaps.nonzero()[0].tolist())} is missing ({count:,} values in all); fill it, or set --data.missing"
+            " to forward, zero or mean"
+        )
+    if count:
+        notice(f"{name}: {count:,} of {gaps.numel():,} values are missing, and filled in inputs ({missing})")

@@ -1,7 +1,7 @@
 """Sequences of different lengths in memory: scaled by what the training rows say, batched by length, padded."""
 
 from abc import abstractmethod
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import torch
@@ -12,9 +12,8 @@ from datamodules.base import ZooDataModule
 from datamodules.checks import check_labels, check_values, stratified_split
 from datamodules.length_buckets import LengthBuckets
 from datamodules.ragged import Sequences, SequenceSplit
-from datamodules.sequence_scaler import Missing, SequenceScaler
+from datamodules.sequence_scaler import Missing, SequenceScaler, check_gaps
 from zoo.errors import DataError
-from zoo.notice import notice
 from zoo.randomness import permutation
 
 
@@ -148,10 +147,10 @@ class SequenceDataModule(ZooDataModule):
         """The sequences as the network takes them."""
         return sequences._replace(values=self.scaler.transform(sequences.values, sequences.offsets))
 
-    def where(self, row: int, channel: int) -> str:
+    def where(self, sequences: Sequences, row: int, channel: int) -> str:
         """How errors call the value of a step."""
-        sequence = int(torch.searchsorted(self.sequences.offsets, row, right=True)) - 1
-        step = row - int(self.sequences.offsets[sequence])
+        sequence = int(torch.searchsorted(sequences.offsets, row, right=True)) - 1
+        step = row - int(sequences.offsets[sequence])
         return f"{type(self).__name__}: sequence {sequence}, step {step}, channel {self.channels[channel]!r}"
 
     def _check_sequences(self, sequences: Sequences) -> None:
@@ -161,20 +160,7 @@ class SequenceDataModule(ZooDataModule):
         empty = (sequences.lengths == 0).nonzero().flatten()
         if len(empty):
             raise DataError(f"{name}: sequence {int(empty[0])} has length 0; remove it")
-        infinite = sequences.values.isinf().nonzero()
-        gaps = sequences.values.isnan()
-        # `where` asks for the sequences, which are about to be known.
-        self.__dict__["sequences"] = sequences
-        if len(infinite):
-            raise DataError(f"{self.where(*infinite[0].tolist())} is infinite; correct it")
-        count = int(gaps.sum())
-        if count and self.missing_policy == "error":
-            raise DataError(
-                f"{self.where(*gaps.nonzero()[0].tolist())} is missing ({count:,} values in all); fill it, or set"
-                " --data.missing to forward, zero or mean"
-            )
-        if count:
-            notice(f"{name}: {count:,} of {gaps.numel():,} values are missing and filled ({self.missing_policy})")
+        check_gaps(sequences.values, self.missing_policy, name, partial(self.where, sequences))
         if self.classes:
             check_labels(sequences.y, len(self.classes), name)
         else:

@@ -52,11 +52,12 @@ def check_order(
     inside = np.ones(len(times), dtype=bool)
     inside[offsets[:-1].numpy()] = False  # the first row of a series has none before it
     inside = inside[1:]
-    steps = np.diff(times)
-    wrong = np.flatnonzero(inside & (steps <= np.timedelta64(0, "s")))
+    steps = np.diff(times).astype(np.int64)
+    wrong = np.flatnonzero(inside & (steps <= 0))
     if len(wrong):
-        row, before = int(rows[wrong[0] + 1]), int(rows[wrong[0]])
-        cell = csv.cells[column][row]
-        what = "the time before it once more" if not int(steps[wrong[0]]) else "before the time of"
-        tail = f" (row {csv.numbers[before]})" if not int(steps[wrong[0]]) else f" row {csv.numbers[before]}"
-        raise DataError(f"{csv.where(row, column)} is {cell!r}, {what}{tail}; sort the rows of each series by time")
+        first = wrong[0]
+        row, before = int(rows[first + 1]), csv.numbers[int(rows[first])]
+        what = f"before the time of row {before}" if steps[first] else f"the time of row {before} once more"
+        raise DataError(
+            f"{csv.where(row, column)} is {csv.cells[column][row]!r}, {what}; sort the rows of each series by time"
+        )

@@ -1,5 +1,6 @@
 """Windows over one or many series, gathered as whole batches from the flat series: no window is kept as a copy."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,7 +11,13 @@ from zoo.errors import DataError
 
 
 def window_starts(
-    bounds: Tensor, first_rows: Tensor, window: int, horizon: int, stride: int = 1, gap: int = 0
+    bounds: Tensor,
+    first_rows: Tensor,
+    window: int,
+    horizon: int,
+    stride: int = 1,
+    gap: int = 0,
+    names: Sequence[str] | None = None,
 ) -> Tensor:
     """First input row of each window whose targets lie wholly within bounds, and whose inputs within its series.
 
@@ -22,12 +29,13 @@ def window_starts(
         first_rows: int64 (K,), the first row of each series.
         window, horizon, gap: in rows.
         stride: rows from one window to the next of a series.
+        names: of the series, for errors.
 
     Returns:
         int64 (N,), series by series.
 
     Raises:
-        DataError: a series is too short for a single window; names it by its number.
+        DataError: a series is too short for a single window; names it.
     """
     starts = []
     for series, (low, high) in enumerate(bounds.tolist()):
@@ -35,8 +43,9 @@ def window_starts(
         first = max(low - window - gap, own)
         last = high - horizon - window - gap
         if last < first:
+            name = names[series] if names else series
             raise DataError(
-                f"series {series} has {high - max(low, own)} rows for targets and {high - own} in all; a window of"
+                f"series {name} has {high - max(low, own)} rows for targets and {high - own} in all; a window of"
                 f" {window}, a gap of {gap} and a horizon of {horizon} need {horizon} and {window + gap + horizon}"
             )
         starts.append(torch.arange(first, last + 1, stride))

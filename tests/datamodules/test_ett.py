@@ -112,8 +112,8 @@ def test_a_window_that_does_not_fit(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         ETTh1(write(tmp_path), window=8_000, horizon=3_000).setup("fit")
     assert str(caught.value) == (
-        "ETTh1 train: series 0 has 8640 rows for targets and 8640 in all; a window of 8000, a gap of 0 and a horizon of"
-        " 3000 need 3000 and 11000; lower --data.window or --data.horizon"
+        "ETTh1 train: series ETTh1 has 8640 rows for targets and 8640 in all; a window of 8000, a gap of 0 and a"
+        " horizon of 3000 need 3000 and 11000; lower --data.window or --data.horizon"
     )
     with pytest.raises(DataError, match="ETTh1: horizon must be at least 1, got 0"):
         ETTh1(horizon=0)
