@@ -143,8 +143,10 @@ class ForecastingDataModule(ZooDataModule):
 
     @cached_property
     def series(self) -> Series:
-        """All series in their own units, read once."""
-        return self.read()
+        """All series in their own units, read once and checked."""
+        series = self.read()
+        check_gaps(series.values, self.missing_policy, type(self).__name__, self.where)
+        return series
 
     @cached_property
     def scaler(self) -> SequenceScaler:
@@ -152,7 +154,6 @@ class ForecastingDataModule(ZooDataModule):
         return SequenceScaler(self.missing_policy).fit(self.series.values, self.part_rows("train"))
 
     def load(self) -> dict[str, Dataset[Any]]:
-        check_gaps(self.series.values, self.missing_policy, type(self).__name__, self.where)
         self._prepared = self.prepare(self.series)
         unknown = self.series.values[:, : self.num_targets].isnan().any(1)
         before = torch.cat([torch.zeros(1, dtype=torch.int64), unknown.cumsum(0)])  # rows with a gap before each row

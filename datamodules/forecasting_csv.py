@@ -79,23 +79,27 @@ class ForecastingCSV(ForecastingDataModule):
         self._show(series)
         return series
 
+    @cached_property
+    def new_series(self) -> Series | None:
+        """The series whose ends are forecast, in their own units."""
+        if self.predict_path is None:
+            return None
+        grouped = self._group(self.predict_path)
+        series = self._series(grouped)
+        name = str(self.predict_path)
+        check_gaps(series.values, self.missing_policy, name, lambda row, channel: self._where(grouped, row, channel))
+        lengths = series.offsets.diff()
+        short = (lengths < self.window).nonzero().flatten()
+        if len(short):
+            first = int(short[0])
+            rows = int(lengths[first])
+            raise DataError(f"{name}: series {series.names[first]} has {rows} rows, a window has {self.window}")
+        return series
+
     def load(self) -> dict[str, Dataset[Any]]:
         splits = super().load()
-        if self.predict_path is not None:
-            grouped = self._group(self.predict_path)
-            series = self._series(grouped)
-            lengths = series.offsets.diff()
-            short = (lengths < self.window).nonzero().flatten()
-            if len(short):
-                first = int(short[0])
-                raise DataError(
-                    f"{self.predict_path}: series {series.names[first]} has {int(lengths[first])} rows, a window has"
-                    f" {self.window}"
-                )
-            name = str(self.predict_path)
-            check_gaps(
-                series.values, self.missing_policy, name, lambda row, channel: self._where(grouped, row, channel)
-            )
+        series = self.new_series
+        if series is not None:
             rows = series.offsets[1:, None] - self.window + torch.arange(self.window)  # (K, window)
             x = self.prepare(series)[rows]
             splits["predict"] = TensorSplit(x, torch.zeros(len(x), self.horizon, self.num_targets))

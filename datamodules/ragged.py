@@ -48,12 +48,9 @@ class SequenceSplit(Dataset[Any]):
     """
 
     def __init__(self, sequences: Sequences, members: Tensor, per_step: bool = False, pad_to_multiple: int = 1) -> None:
-        values, y = sequences.values, sequences.y
-        # One row behind all others, which every padded step reads: no mask over the channels is needed.
-        self.values = torch.cat([values, values.new_zeros(1, *values.shape[1:])])
-        self.tags = torch.cat([y, y.new_full((1,), IGNORED)]) if per_step else None
+        self.values, self.tags = sequences.values, sequences.y if per_step else None
         self.starts, self.lengths = sequences.offsets[:-1][members], sequences.lengths[members]
-        self.y = y[expand(self.starts, self.lengths)] if per_step else y[members]
+        self.y = sequences.y[expand(self.starts, self.lengths) if per_step else members]
         self.pad_to_multiple = pad_to_multiple
         longest = int(self.lengths.max()) if len(members) else 0
         self.padded = bool((self.lengths < -(-longest // pad_to_multiple) * pad_to_multiple).any())
@@ -65,9 +62,11 @@ class SequenceSplit(Dataset[Any]):
         lengths = self.lengths[indices]
         steps = -(-int(lengths.max()) // self.pad_to_multiple) * self.pad_to_multiple
         step = torch.arange(steps)
-        row = (self.starts[indices][:, None] + step).where(step < lengths[:, None], len(self.values) - 1)  # (B, T)
+        valid = step < lengths[:, None]  # (B, T)
+        row = (self.starts[indices][:, None] + step).where(valid, 0)
         x = self.values.index_select(0, row.flatten()).view(*row.shape, *self.values.shape[1:])
-        y = self.y[indices] if self.tags is None else self.tags[row]
+        x.masked_fill_(~(valid if x.ndim == 2 else valid[..., None]), 0)
+        y = self.y[indices] if self.tags is None else self.tags[row].masked_fill_(~valid, IGNORED)
         return x, y, lengths if self.padded else None, indices
 
 

@@ -92,23 +92,24 @@ class SequenceCSV(SequenceDataModule):
         return sequences
 
     @cached_property
-    def new_rows(self) -> GroupedRows | None:
-        """The file to predict, sequence by sequence."""
+    def new_sequences(self) -> Sequences | None:
+        """The sequences to predict, in their own units; their targets are zero."""
         if self.predict_path is None:
             return None
         csv = read_csv(self.predict_path)
         require_columns(csv, [name for name in (self.sequence, self.step, *self.channels) if name is not None])
-        return group_rows(csv, self.sequence)
+        grouped = group_rows(csv, self.sequence)
+        values, offsets = self._steps(grouped)
+        check_gaps(values, self.missing_policy, str(self.predict_path), partial(self._where, grouped))
+        count = len(values) if self.per_step else len(offsets) - 1
+        return Sequences(values, offsets, torch.zeros(count, dtype=torch.int64 if self.classes else torch.float32))
 
     def load(self) -> dict[str, Dataset[Any]]:
         splits = super().load()
-        if self.new_rows is not None:
-            values, offsets = self._steps(self.new_rows)
-            check_gaps(values, self.missing_policy, str(self.predict_path), partial(self._where, self.new_rows))
-            count = len(values) if self.per_step else len(offsets) - 1
-            y = torch.zeros(count, dtype=torch.int64 if self.classes else torch.float32)
-            new = self.scaled(Sequences(values, offsets, y))
-            splits["predict"] = SequenceSplit(new, torch.arange(len(offsets) - 1), self.per_step, self.pad_to_multiple)
+        new = self.new_sequences
+        if new is not None:
+            members = torch.arange(len(new.lengths))
+            splits["predict"] = SequenceSplit(self.scaled(new), members, self.per_step, self.pad_to_multiple)
         return splits
 
     def predict_dataloader(self) -> BatchLoader:
