@@ -18,7 +18,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datamodules.length_buckets import LengthBuckets
-from datamodules.ragged import Sequences, SequenceSplit
+from datamodules.ragged import Sequences, SequenceSplit, add_padding
 
 SHORTEST, LONGEST, CHANNELS = 7, 29, 12
 
@@ -29,7 +29,8 @@ def make_split(count: int) -> SequenceSplit:
     lengths = torch.randint(SHORTEST, LONGEST + 1, (count,), generator=generator)
     offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
     values = torch.randn(int(offsets[-1]), CHANNELS, generator=generator)
-    return SequenceSplit(Sequences(values, offsets, torch.zeros(count, dtype=torch.int64)), torch.arange(count))
+    sequences = Sequences(values, offsets, torch.zeros(count, dtype=torch.int64))
+    return SequenceSplit(add_padding(sequences), torch.arange(count))
 
 
 def read(split: SequenceSplit, order: LengthBuckets) -> tuple[float, float]:

@@ -34,6 +34,16 @@ class Sequences(NamedTuple):
         return torch.stack([self.offsets[:-1], self.offsets[1:] - 1], 1)
 
 
+def add_padding(sequences: Sequences, per_step: bool = False) -> Sequences:
+    """One row behind all others, which belongs to no sequence: zeros, with the tag -100 where steps have tags.
+
+    Every padded step of a batch reads it. To mask a batch instead takes several times as long as to gather it.
+    """
+    values, y = sequences.values, sequences.y
+    values = torch.cat([values, values.new_zeros(1, *values.shape[1:])])
+    return sequences._replace(values=values, y=torch.cat([y, y.new_full((1,), IGNORED)]) if per_step else y)
+
+
 class SequenceSplit(Dataset[Any]):
     """Some of the sequences, indexed by whole batches: ``split[indices] -> (x, y, lengths, indices)``.
 
@@ -41,7 +51,7 @@ class SequenceSplit(Dataset[Any]):
     are None where all sequences of the split are equally long and fill T.
 
     Args:
-        sequences: all sequences; splits share their memory.
+        sequences: all sequences, as ``add_padding`` returns them; splits share their memory.
         members: which of them this split has, int64 (n,).
         per_step: whether y are tags of steps.
         pad_to_multiple: T is rounded up to a multiple of this, for kernels that like few different shapes.
@@ -62,11 +72,9 @@ class SequenceSplit(Dataset[Any]):
         lengths = self.lengths[indices]
         steps = -(-int(lengths.max()) // self.pad_to_multiple) * self.pad_to_multiple
         step = torch.arange(steps)
-        valid = step < lengths[:, None]  # (B, T)
-        row = (self.starts[indices][:, None] + step).where(valid, 0)
+        row = (self.starts[indices][:, None] + step).where(step < lengths[:, None], len(self.values) - 1)  # (B, T)
         x = self.values.index_select(0, row.flatten()).view(*row.shape, *self.values.shape[1:])
-        x.masked_fill_(~(valid if x.ndim == 2 else valid[..., None]), 0)
-        y = self.y[indices] if self.tags is None else self.tags[row].masked_fill_(~valid, IGNORED)
+        y = self.y[indices] if self.tags is None else self.tags[row]
         return x, y, lengths if self.padded else None, indices
 
 

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from datamodules.base import ZooDataModule
 from datamodules.checks import check_labels, check_values, stratified_split
 from datamodules.length_buckets import LengthBuckets
-from datamodules.ragged import Sequences, SequenceSplit
+from datamodules.ragged import Sequences, SequenceSplit, add_padding
 from datamodules.sequence_scaler import Missing, SequenceScaler, check_gaps
 from zoo.errors import DataError
 from zoo.randomness import permutation
@@ -144,8 +144,9 @@ class SequenceDataModule(ZooDataModule):
         }
 
     def scaled(self, sequences: Sequences) -> Sequences:
-        """The sequences as the network takes them."""
-        return sequences._replace(values=self.scaler.transform(sequences.values, sequences.offsets))
+        """The sequences as the network takes them, and as splits do."""
+        values = self.scaler.transform(sequences.values, sequences.offsets)
+        return add_padding(sequences._replace(values=values), self.per_step)
 
     def where(self, sequences: Sequences, row: int, channel: int) -> str:
         """How errors call the value of a step."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from datamodules.ragged import IGNORED, Sequences, SequenceSplit
+from datamodules.ragged import IGNORED, Sequences, SequenceSplit, add_padding
 from datamodules.sequences import SequenceDataModule
 from tests.tools import StopAt, Stopped, quiet_trainer
 from zoo.errors import DataError, ResumeError
@@ -60,7 +60,7 @@ def test_batches_equal_a_loop(multiple: int, per_step: bool, tokens: bool) -> No
     )
     y = torch.arange(steps) if per_step else torch.arange(len(LENGTHS))
     members = torch.tensor([3, 0, 2, 11, 17, 25])
-    split = SequenceSplit(Sequences(values, OFFSETS, y), members, per_step, multiple)
+    split = SequenceSplit(add_padding(Sequences(values, OFFSETS, y), per_step), members, per_step, multiple)
     x, found, lengths, index = split[torch.tensor([4, 0, 2])]
     assert index.tolist() == [4, 0, 2]
     assert lengths is not None
@@ -79,7 +79,7 @@ def test_batches_equal_a_loop(multiple: int, per_step: bool, tokens: bool) -> No
 
 
 def test_lengths_are_none_where_nothing_is_padded() -> None:
-    sequences = Sequences(torch.arange(12.0)[:, None], torch.tensor([0, 4, 8, 12]), torch.arange(3))
+    sequences = add_padding(Sequences(torch.arange(12.0)[:, None], torch.tensor([0, 4, 8, 12]), torch.arange(3)))
     index = torch.arange(3)
     assert SequenceSplit(sequences, index)[index][2] is None
     assert SequenceSplit(sequences, index, pad_to_multiple=3)[index][2].tolist() == [4, 4, 4]  # type: ignore[union-attr]
