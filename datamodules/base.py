@@ -86,6 +86,26 @@ class ZooDataModule(LightningDataModule):
         raise self._lacks("image_size", "its samples are not images; use a model for vectors such as MLP")
 
     @property
+    def num_channels(self) -> int:
+        """Numbers in one step of a sequence."""
+        raise self._lacks("num_channels", "its samples are not sequences of numbers")
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Different tokens that a sequence may hold."""
+        raise self._lacks("vocabulary_size", "its samples are not sequences of tokens")
+
+    @property
+    def window(self) -> int:
+        """Steps of one input, where all inputs have as many."""
+        raise self._lacks("window", "its samples are not windows of a fixed length")
+
+    @property
+    def horizon(self) -> int:
+        """Steps to forecast behind a window."""
+        raise self._lacks("horizon", "it has nothing to forecast")
+
+    @property
     def cardinalities(self) -> list[int]:
         """How many codes each categorical column has; such columns come last, and are none unless a table says so."""
         return []
@@ -203,11 +223,11 @@ class ZooDataModule(LightningDataModule):
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         if isinstance(batch, Tensor):
             return batch  # a model's example input, which Lightning sends this way for its summary and its graph
-        x, y, index = batch
+        x, y, *lengths, index = batch  # lengths where a split pads its sequences
         assert self.trainer is not None
         if self.trainer.training:
             x = self.augment_batch(x, index, run_seed(), self.trainer.current_epoch)
-        return self.transform_batch(x), y
+        return (self.transform_batch(x), y, *lengths)
 
     def augment_batch(self, x: Tensor, index: Tensor, seed: int, epoch: int) -> Tensor:
         """Augment training inputs on the device; every draw is a function of (seed, epoch, index)."""

@@ -1,9 +1,10 @@
 """A CSV file as columns of numbers and categories; every complaint names the row and the column."""
 
 import csv
+import difflib
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -73,6 +74,15 @@ def read_csv(path: Path) -> CsvColumns:
     return CsvColumns(path, dict(zip(header, cells, strict=True)), [number for number, _ in rows])
 
 
+def require_columns(columns: CsvColumns, names: Iterable[str]) -> None:
+    """Raise DataError for the first name that is not a column; says which are near."""
+    for name in names:
+        if name not in columns.cells:
+            near = difflib.get_close_matches(name, columns.cells, 2)
+            meant = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise DataError(f"{columns.path}: no column {name!r}; there are {', '.join(columns.cells)}{meant}")
+
+
 def infer_types(columns: CsvColumns, target: str, given: Mapping[str, ColumnType]) -> dict[str, ColumnType]:
     """What each feature is: a number where all cells are numbers, else a category; ``given`` decides before that.
 
@@ -80,9 +90,7 @@ def infer_types(columns: CsvColumns, target: str, given: Mapping[str, ColumnType
         DataError: a name that is not a column, a number column with a cell that is none, a column without values, or
             one that looks like an identifier.
     """
-    for name in (target, *given):
-        if name not in columns.cells:
-            raise DataError(f"{columns.path}: no column {name!r}; there are {', '.join(columns.cells)}")
+    require_columns(columns, (target, *given))
     return {name: given.get(name) or _infer(columns, name) for name in columns.cells if name != target}
 
 
@@ -129,6 +137,14 @@ def holds_numbers(columns: CsvColumns, name: str, otherwise: str = "") -> bool:
     if _MOSTLY * len(present) <= numbers < len(present):
         to_numbers(columns, name, otherwise)
     return numbers == len(present)
+
+
+def by_value(name: str) -> tuple[bool, float, str]:
+    """A key to sort by: numbers by size, then texts by the alphabet."""
+    try:
+        return False, float(name), name
+    except ValueError:
+        return True, 0.0, name
 
 
 def _infer(columns: CsvColumns, name: str) -> ColumnType:

@@ -1,4 +1,4 @@
-"""Image sets that are files under the data root, downloaded when they are not there."""
+"""Data sets that are files under the data root, downloaded when they are not there."""
 
 from abc import abstractmethod
 from http.client import HTTPException
@@ -14,27 +14,14 @@ from zoo.errors import DataError
 from zoo.notice import notice
 
 
-class DownloadedImages(ImageDataModule):
-    """Base of image sets that come from the network once; a subclass says which files, how to get and to read them.
+class DownloadedFiles:
+    """What data sets share that come from the network once; a subclass says which files, and how to get them.
 
-    Args:
-        root: folder of all data sets; None is the environment variable ZOO_DATA, else a cache folder.
-        batch_size, val_fraction, augment, split_seed, eval_batch_size, drop_last, num_workers: see ImageDataModule.
+    Attributes:
+        root: folder of all data sets.
     """
 
-    def __init__(
-        self,
-        root: str | None = None,
-        batch_size: int | Literal["full"] = 128,
-        val_fraction: float = 0.1,
-        augment: list[ImageTransform] | None = None,
-        split_seed: int = 0,
-        eval_batch_size: int = 512,
-        drop_last: bool = False,
-        num_workers: int = 0,
-    ) -> None:
-        super().__init__(batch_size, val_fraction, augment, split_seed, eval_batch_size, drop_last, num_workers)
-        self.root = data_root(root)
+    root: Path
 
     @abstractmethod
     def files(self) -> list[Path]:
@@ -64,11 +51,11 @@ class DownloadedImages(ImageDataModule):
         """Those of ``files()`` that are not there."""
         return [path for path in self.files() if not path.is_file()]
 
-    def load(self) -> dict[str, Dataset[Any]]:
+    def require_files(self) -> None:
+        """Raise DataError when files are missing."""
         missing = self.missing()
         if missing:
             raise self._missing_error(missing, "and nothing was downloaded: call prepare_data() first")
-        return super().load()
 
     def damaged(self, path: Path, why: object) -> DataError:
         """The error for a file that is there but cannot be read."""
@@ -83,3 +70,43 @@ class DownloadedImages(ImageDataModule):
             f"{type(self).__name__}: {names} not found in {folder} {why}; put the files there, or point --data.root or"
             f" the environment variable ZOO_DATA at the folder that has {missing[0].relative_to(self.root)}"
         )
+
+
+class DownloadedImages(DownloadedFiles, ImageDataModule):
+    """Base of image sets that come from the network once; a subclass says which files, how to get and to read them.
+
+    Args:
+        root: folder of all data sets; None is the environment variable ZOO_DATA, else a cache folder.
+        batch_size, val_fraction, augment, split_seed, eval_batch_size, drop_last, num_workers: see ImageDataModule.
+    """
+
+    def __init__(
+        self,
+        root: str | None = None,
+        batch_size: int | Literal["full"] = 128,
+        val_fraction: float = 0.1,
+        augment: list[ImageTransform] | None = None,
+        split_seed: int = 0,
+        eval_batch_size: int = 512,
+        drop_last: bool = False,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(batch_size, val_fraction, augment, split_seed, eval_batch_size, drop_last, num_workers)
+        self.root = data_root(root)
+
+    def load(self) -> dict[str, Dataset[Any]]:
+        self.require_files()
+        return super().load()
+
+
+def fetch(url: str, sha256: str, path: Path) -> None:
+    """Download a file whose SHA-256 is known; nothing is left at ``path`` when it is another.
+
+    Raises:
+        OSError: no connection, or the server does not have the file.
+        RuntimeError: the file is not the one that was expected.
+    """
+    from torch.hub import download_url_to_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    download_url_to_file(url, str(path), hash_prefix=sha256, progress=False)

@@ -57,9 +57,13 @@ class BatchOrder(Sampler[Tensor]):
         """What the k-th batch of an epoch depends on beside k and the epoch."""
         return {"size": self.size, "batch_size": self.batch_size, "world_size": self.world_size, "seed": self.seed}
 
+    def arrange(self) -> Tensor:
+        """The epoch's samples of all ranks in their order, int64 (size,)."""
+        return permutation(self.size, self.seed, "order", self.epoch) if self.shuffle else torch.arange(self.size)
+
     def __iter__(self) -> Iterator[Tensor]:
         # A generator: Lightning calls iter() before it sets the epoch, and the body runs at the first next().
-        order = permutation(self.size, self.seed, "order", self.epoch) if self.shuffle else torch.arange(self.size)
+        order = self.arrange()
         mine = order[self.rank :: self.world_size]
         if len(mine) < self.samples:
             mine = torch.cat([mine, order[:1]])

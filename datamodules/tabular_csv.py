@@ -9,7 +9,16 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datamodules.base import TensorSplit
-from datamodules.csv_table import ColumnType, CsvColumns, holds_numbers, infer_types, read_csv, to_numbers, to_table
+from datamodules.csv_table import (
+    ColumnType,
+    CsvColumns,
+    by_value,
+    holds_numbers,
+    infer_types,
+    read_csv,
+    to_numbers,
+    to_table,
+)
 from datamodules.mixed_table import MixedTableDataModule
 from datamodules.order import BatchLoader
 from datamodules.table_encoder import Categories, Scaling, Table
@@ -68,7 +77,7 @@ class TabularCSV(MixedTableDataModule):
             raise DataError(f"{self.path}: no column is left to predict {target!r} from")
         self._check_target()
         if self._is_classification():
-            self.classes = tuple(sorted(set(self.csv.cells[target]), key=_by_value))
+            self.classes = tuple(sorted(set(self.csv.cells[target]), key=by_value))
             if len(self.classes) < 2:
                 raise DataError(f"{self.path}: column {target!r} has a single class, {self.classes[0]!r}")
         else:
@@ -125,11 +134,3 @@ class TabularCSV(MixedTableDataModule):
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") if names else "none"
-
-
-def _by_value(name: str) -> tuple[bool, float, str]:
-    """Numbers by size, then texts by the alphabet."""
-    try:
-        return False, float(name), name
-    except ValueError:
-        return True, 0.0, name

@@ -15,10 +15,10 @@ FRAGMENTS = [name for name in names() if name.startswith("techniques/")]
 @pytest.mark.parametrize("fragment", FRAGMENTS)
 def test_a_fragment_trains(fragment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    # The first line of a fragment says with which recipe; one that needs no download stands in for the larger ones.
+    # The first line of a fragment says with which recipe; one that needs no download stands in for the larger images.
     named = re.match(r"# zoo fit -c (\S+) ", find(fragment).read_text())
     assert named, "a fragment begins with the command that uses it"
-    recipe = named[1] if named[1].startswith("mlp/") else "cnn/digits"
+    recipe = named[1] if named[1].startswith(("mlp/", "rnn/")) else "cnn/digits"
     small = ["--model.width=4", "--model.blocks=[1,1]"] if recipe == "cnn/digits" else []
     main(["fit", "-c", recipe, "-c", fragment, *small, "--trainer.max_epochs=1", "--trainer.enable_progress_bar=false"])
     run = Path("runs", recipe, "latest")

@@ -120,7 +120,10 @@ def test_rows_are_counted_with_empty_lines_and_line_breaks_in_cells(tmp_path: Pa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"target": "bougt"}, "people.csv: no column 'bougt'; there are age, city, income, bought$"),
+        (
+            {"target": "bougt"},
+            r"people.csv: no column 'bougt'; there are age, city, income, bought; did you mean bought\?$",
+        ),
         ({"columns": {"zip": "ignore"}}, "people.csv: no column 'zip'; there are"),
         ({"columns": {"city": "number"}}, "people.csv: row 2, column 'city' is 'Bern', not a finite number"),
         ({"columns": {"age": "ignore", "city": "ignore", "income": "ignore"}}, "no column is left to predict 'bought'"),

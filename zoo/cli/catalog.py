@@ -145,7 +145,7 @@ def _needs(class_path: str) -> str:
     """Whether a data set of the project has to be downloaded, as its source says."""
     file = Path(__file__).resolve().parents[2] / Path(*class_path.split(".")[:-1]).with_suffix(".py")
     source = file.read_text() if file.is_file() else ""
-    if "DownloadedImages" in source or "IdxImages" in source:
+    if "Downloaded" in source or "IdxImages" in source:
         return "its files under --data.root or ZOO_DATA, or a network to download them once"
     return "your files: --data.root PATH" if "root: str," in source else "nothing to download"
 

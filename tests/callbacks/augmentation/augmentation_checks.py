@@ -6,14 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch import Callback
-from torch import nn
+from torch import Tensor, nn
 
 from callbacks.averaging.ema import EMA
 from datamodules.base import ZooDataModule
 from datamodules.diabetes import Diabetes
 from datamodules.digits import Digits
+from datamodules.japanese_vowels import JapaneseVowels
 from datamodules.wine import Wine
 from tests.tools import StopAt, Stopped, quiet_trainer
+from zoo.batch import Batch
 from zoo.cnn import ResNet
 from zoo.mlp import MLP
 from zoo.module import SupervisedModule
@@ -94,3 +96,36 @@ def check_second_fit(model: SupervisedModule, data: ZooDataModule, technique: Ca
         fit(model, data, technique, Look(), epochs=1)
         assert not model.batch_transforms
     assert seen == [[name], [name]]
+
+
+class MeanPool(SupervisedModule):
+    """Two layers on the mean over the valid steps of a ReLU of each step."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__(Classification(classes))
+        torch.manual_seed(0)
+        self.steps, self.head = nn.Linear(channels, 32), nn.Linear(32, classes)
+
+    def forward_batch(self, batch: Batch) -> Tensor:
+        hidden = self.steps(batch.x).relu()  # (B, T, 32)
+        steps = hidden.shape[1]
+        lengths = torch.full((len(hidden),), steps) if batch.lengths is None else batch.lengths
+        hidden = hidden * (torch.arange(steps) < lengths[:, None]).unsqueeze(2)
+        return self.head(hidden.sum(1) / lengths.unsqueeze(1))
+
+
+def vowels_net() -> SupervisedModule:
+    return MeanPool(12, 9)
+
+
+def vowels() -> ZooDataModule:
+    return JapaneseVowels(batch_size=32)
+
+
+def padded_batch(per_step: bool = False) -> Batch:
+    """Sequences of 9, 1, 4 and 7 steps, two channels, no value zero; classes or the numbers of the steps as tags."""
+    lengths = torch.tensor([9, 1, 4, 7])
+    valid = torch.arange(9) < lengths[:, None]
+    x = torch.randn(4, 9, 2, generator=torch.Generator().manual_seed(0)) + 10
+    y = torch.arange(9).expand(4, 9).where(valid, -100) if per_step else torch.arange(4)
+    return Batch(x * valid.unsqueeze(2), y, lengths)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from callbacks.augmentation.input_noise import InputNoise, add_noise
+from callbacks.augmentation.input_noise import InputNoise, add_noise, channel_deviation
 from callbacks.technique import NoEffect, UnsupportedModule
 from tests.callbacks.augmentation.augmentation_checks import (
     check_resume,
@@ -16,6 +16,7 @@ from tests.callbacks.augmentation.augmentation_checks import (
     digits,
     digits_cnn,
     fit,
+    padded_batch,
     wine,
     wine_mlp,
 )
@@ -48,6 +49,32 @@ def test_targets_and_the_batch_itself_stay() -> None:
     assert not batch.x.any()
     assert noisy.x.all()
     assert torch.equal(noisy.y, batch.y)
+
+
+def test_padding_of_sequences_stays() -> None:
+    batch = padded_batch()
+    noisy = InputNoise(0.1).transform(ZooModule(), batch)
+    assert torch.equal(noisy.x == 0, batch.x == 0)
+    assert torch.equal(noisy.lengths, batch.lengths)
+
+
+@pytest.mark.parametrize("shape", [(40, 3), (40, 20, 3), (40, 3, 6, 6)])
+def test_noise_in_units_of_each_channel(shape: tuple[int, ...]) -> None:
+    channel = 1 if len(shape) == 4 else -1
+    unit = torch.tensor([0.01, 1.0, 100.0])
+    x = torch.randn(shape).movedim(channel, -1) * unit
+    batch, technique = Batch(x.movedim(-1, channel)), InputNoise(0.2, per_channel=True)
+    noisy = [technique.transform(ZooModule(), batch).x.movedim(channel, -1) for _ in range(20)]
+    size = (torch.stack(noisy) - x).flatten(0, -2).std(0)
+    expected = 0.2 * x.flatten(0, -2).std(0, correction=0)
+    assert torch.allclose(size, expected, rtol=5 / (2 * 20 * 40) ** 0.5)
+
+
+def test_padding_counts_for_no_deviation() -> None:
+    batch = padded_batch()
+    valid = batch.x[torch.arange(9) < batch.lengths[:, None]]  # (steps, C)
+    deviation = channel_deviation(batch.x, batch.lengths)
+    assert torch.allclose(deviation[0, 0], valid.std(0, correction=0), rtol=1e-4)
 
 
 @pytest.mark.parametrize(("model", "data"), [(digits_cnn, digits), (diabetes_mlp, diabetes)])
