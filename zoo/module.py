@@ -193,7 +193,9 @@ class SupervisedModule(ZooModule):
             loss = loss + penalty(self, batch, output)
         self.require_finite(loss)
         if not self.revisiting:
-            self._train_meter.update(batch.size, {"loss": loss, **self.task.quick(output.prediction.detach(), batch)})
+            self._train_meter.update(
+                self.task.count(batch), {"loss": loss, **self.task.quick(output.prediction.detach(), batch)}
+            )
         return loss
 
     # Lightning asks for the signature in every step; one that is kept here need not be built anew (40 us).
@@ -225,7 +227,7 @@ class SupervisedModule(ZooModule):
 
     def _evaluate(self, stage: str, batch: Batch) -> None:
         prediction = self.forward_batch(batch)
-        self._loss_meters[stage].update(batch.size, {"loss": self.task.loss(prediction, batch)})
+        self._loss_meters[stage].update(self.task.count(batch), {"loss": self.task.loss(prediction, batch)})
         self.task.update(cast(MetricCollection, self._metrics[f"{stage}_metrics"]), prediction, batch)
 
     def _report(self, stage: str) -> None:
