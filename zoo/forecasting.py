@@ -1,7 +1,7 @@
 """Networks that forecast all steps at once: linear maps over time, and a recurrent network over segments."""
 
 from abc import abstractmethod
-from typing import Literal, TypeAlias, cast
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -108,8 +108,8 @@ class TimeLinear(nn.Module):
     def __init__(self, series: int, in_steps: int, out_features: int, individual: bool) -> None:
         super().__init__()
         maps = [nn.Linear(in_steps, out_features) for _ in range(series if individual else 1)]
-        self.weight = nn.Parameter(torch.stack([cast(Tensor, each.weight.detach()) for each in maps]))
-        self.bias = nn.Parameter(torch.stack([cast(Tensor, each.bias.detach()) for each in maps]))
+        self.weight = nn.Parameter(torch.stack([each.weight.detach() for each in maps]))
+        self.bias = nn.Parameter(torch.stack([each.bias.detach() for each in maps]))
 
     def forward(self, x: Tensor) -> Tensor:
         if len(self.weight) == 1:

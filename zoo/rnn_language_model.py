@@ -74,7 +74,7 @@ class RNNLanguageModel(SupervisedModule):
         super().__init__(task)
         if task.out_features != vocabulary_size:
             raise ZooError(
-                f"RNNLanguageModel: the task has {task.out_features} tokens, the model vocabulary_size={vocabulary_size}"
+                f"RNNLanguageModel: the task is about {task.out_features} tokens, vocabulary_size is {vocabulary_size}"
             )
         if embedding_size < 1:
             raise ZooError(f"RNNLanguageModel: embedding_size must be at least 1, got {embedding_size}")
@@ -111,8 +111,8 @@ class RNNLanguageModel(SupervisedModule):
         carried = self.carried["train" if self.training else "eval"]
         if carried.start is not None and carried.start[0][0].shape[1] != batch.size:
             raise DataError(
-                f"RNNLanguageModel: a batch of {batch.size} rows follows one of {carried.start[0][0].shape[1]}, so there"
-                " is no state for each; stateful=true needs data in streams (--data.mode streams)"
+                f"RNNLanguageModel: a batch of {batch.size} rows follows one of {carried.start[0][0].shape[1]}, so"
+                " there is no state for each; stateful=true needs data in streams (--data.mode streams)"
             )
         features, end = self.features(batch.x, carried.start)
         carried.end = [tuple(part.detach() for part in layer) for layer in end]
@@ -145,7 +145,7 @@ class RNNLanguageModel(SupervisedModule):
         end = self.carried["train"].end
         if end is not None:
             # Every process has streams of its own: their states side by side, (world size, layers, B, width) each.
-            parts = [self.all_gather(part).view(-1, *part.shape) for layer in end for part in layer]
+            parts = [cast(Tensor, self.all_gather(part)).view(-1, *part.shape) for layer in end for part in layer]
             checkpoint["zoo"]["state"] = [part.cpu() for part in parts]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -175,9 +175,7 @@ class RNNLanguageModel(SupervisedModule):
         """
         vocabulary = self.embedding.num_embeddings
         if prompt.ndim != 2 or prompt.shape[1] < 1:
-            raise ZooError(
-                f"generate: the prompt needs the shape (B, T) with T of at least 1, got {tuple(prompt.shape)}"
-            )
+            raise ZooError(f"generate: a prompt has the shape (B, T), T at least 1, got {tuple(prompt.shape)}")
         if temperature < 0 or (top_k is not None and not 1 <= top_k <= vocabulary):
             raise ZooError(
                 f"generate: temperature must be at least 0 and top_k lie in 1..{vocabulary}, got {temperature}, {top_k}"

@@ -20,8 +20,6 @@ class ClassLabels(Task):
         class_weights: one weight a class, or "balanced" for n / (num_classes * n_class) of the training split.
     """
 
-    monitor = "accuracy"
-    mode = "max"
     losses = ClassificationLoss
 
     def __init__(

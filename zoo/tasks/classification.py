@@ -25,6 +25,9 @@ class Classification(ClassLabels):
         class_weights: one weight a class, or "balanced" for n / (num_classes * n_class) of the training split.
     """
 
+    monitor = "accuracy"
+    mode = "max"
+
     def __init__(
         self,
         num_classes: int,

@@ -123,11 +123,12 @@ class Forecasting(RealValues):
         own_units = forecast.reshape(-1), y.reshape(-1)
         standardized = self.standardize(forecast).reshape(-1), self.target(y).reshape(-1)
         for name, (guess, truth) in {"mse": standardized, "mae": standardized, "rmse": own_units}.items():
-            cast(Metric, metrics[name]).update(guess, truth)
+            metrics[name].update(guess, truth)
 
 
 def _check_season(season: int, window: int) -> None:
     if not 1 <= season <= window:
         raise ZooError(
-            f"a season of {season} steps does not fit into a window of {window}; widen the window, or name a shorter season"
+            f"a season of {season} steps does not fit into a window of {window}; widen the window, or name a shorter"
+            " season"
         )

@@ -37,7 +37,7 @@ class LanguageModeling(StepLabels):
 
     Args:
         vocabulary_size: different tokens; linked from the data.
-        token: what a token is; only for characters can bits be compared between vocabularies.
+        unit: what a token is; only for characters can bits be compared between vocabularies.
         label_smoothing: in [0, 1).
     """
 
@@ -45,10 +45,10 @@ class LanguageModeling(StepLabels):
     mode = "min"
 
     def __init__(
-        self, vocabulary_size: int, token: Literal["character", "token"] = "token", label_smoothing: float = 0.0
+        self, vocabulary_size: int, unit: Literal["character", "token"] = "token", label_smoothing: float = 0.0
     ) -> None:
         super().__init__(vocabulary_size, None, label_smoothing, None)
-        self.bits = f"bits_per_{token}"
+        self.bits = f"bits_per_{unit}"
 
     def naive(self, train: Tensor, batches: Iterable[Batch]) -> dict[str, dict[str, float]]:
         """Every token as often as in the training text, whatever came before (with one of each added)."""

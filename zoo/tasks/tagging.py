@@ -25,6 +25,9 @@ class Tagging(StepLabels):
         class_weights: one weight a class, or "balanced" for n / (num_classes * n_class) of the training steps.
     """
 
+    monitor = "accuracy"
+    mode = "max"
+
     def __init__(
         self,
         num_classes: int,
