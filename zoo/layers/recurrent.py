@@ -131,5 +131,5 @@ class RecurrentEncoder(nn.Module):
             x = cast(Tensor, norm(out))
             ends.append(end)
         if lengths is not None:
-            x = x * padding_mask(lengths, x.shape[1])[..., None]
+            x = x.masked_fill(~padding_mask(lengths, x.shape[1])[..., None], 0)
         return x, None if self.bidirectional or lengths is not None else ends
