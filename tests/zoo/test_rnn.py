@@ -76,7 +76,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("text") / "text.txt"
     root = Path(__file__).resolve().parents[2] / "zoo" / "tasks"
     words = "".join(path.read_text() for path in sorted(root.glob("*.py")))
-    file.write_text(words[:12_000])
+    file.write_text(words[:7_000])
     return file
 
 
@@ -109,10 +109,10 @@ def fit(file: Path, *callbacks: Any, ckpt: Path | None = None, **arguments: Any)
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_a_stateful_run_that_was_cut_off_goes_on_to_the_bit(text: Path, tmp_path: Path, cell: Any, epoch: int) -> None:
-    whole, trainer = fit(text, cell=cell, layers=2)
+    whole, trainer = fit(text, cell=cell)
     with pytest.raises(Stopped):
-        fit(text, StopAt(tmp_path / "cut.ckpt", epoch, 4), cell=cell, layers=2)
-    resumed, other = fit(text, ckpt=tmp_path / "cut.ckpt", cell=cell, layers=2)
+        fit(text, StopAt(tmp_path / "cut.ckpt", epoch, 4), cell=cell)
+    resumed, other = fit(text, ckpt=tmp_path / "cut.ckpt", cell=cell)
     for name, weight in whole.state_dict().items():
         assert torch.equal(weight, resumed.state_dict()[name]), name
     assert trainer.callback_metrics["val/loss"] == other.callback_metrics["val/loss"]
@@ -122,6 +122,7 @@ def test_without_its_state_a_resumed_run_would_differ(text: Path, tmp_path: Path
     whole, _ = fit(text)
     with pytest.raises(Stopped):
         fit(text, StopAt(tmp_path / "cut.ckpt", 1, 4))
+    (tmp_path / "cut.ckpt.sha256").unlink()
     checkpoint = torch.load(tmp_path / "cut.ckpt", weights_only=True)
     assert [tuple(part.shape) for part in checkpoint["zoo"].pop("state")] == [(1, 1, 8, 24)] * 2
     torch.save(checkpoint, tmp_path / "cut.ckpt")

@@ -210,4 +210,4 @@ def test_what_forecasting_cannot_take() -> None:
     with pytest.raises(DataError, match="sample 4 has a target that is NaN"):
         Forecasting(1, 3).check_targets(torch.tensor([0, 0, 0, 0, math.nan])[:, None], "train")
     with pytest.raises(ZooError, match=r"3 steps of 2 series with 1 output\(s\) each were asked for; the network's"):
-        Forecasting(2, 3).loss(torch.zeros(6, 5), Batch(None, torch.zeros(6, 3, 2)))
+        Forecasting(2, 3).loss(torch.zeros(6, 5), Batch(torch.zeros(6, 4, 2), torch.zeros(6, 3, 2)))
