@@ -15,6 +15,7 @@ from torchmetrics import MetricCollection
 
 from zoo.batch import Batch, as_batch
 from zoo.errors import DataError, NonFiniteError, ResumeError
+from zoo.layers.padding import padding_mask
 from zoo.meter import Meter
 from zoo.optim import default_optimizer, may_fuse, parameter_names
 from zoo.randomness import seed_step
@@ -222,8 +223,13 @@ class SupervisedModule(ZooModule):
         self._report("test")
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Predictions as a user reads them: probabilities, values in original units."""
-        return self.task.decode(self.forward_batch(as_batch(batch)))
+        """Predictions as a user reads them: probabilities, values in original units; NaN at padded steps."""
+        batch = as_batch(batch)
+        decoded = self.task.decode(self.forward_batch(batch))
+        if self.task.per_step and batch.lengths is not None:
+            padded = ~padding_mask(batch.lengths, decoded.shape[1])
+            decoded = decoded.masked_fill(padded[..., None], math.nan)
+        return decoded
 
     def _evaluate(self, stage: str, batch: Batch) -> None:
         prediction = self.forward_batch(batch)

@@ -5,12 +5,15 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import Tensor
 
 from datamodules.char_text import CharText
 from datamodules.japanese_vowels import JapaneseVowels
 from tests.tools import StopAt, Stopped, quiet_trainer
 from zoo.batch import Batch
+from zoo.cli.main import main as zoo
+from zoo.cli.summary import write_predictions
 from zoo.errors import DataError, ZooError
 from zoo.layers.padding import last_valid
 from zoo.rnn import RNN
@@ -226,3 +229,37 @@ def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
 def test_what_cannot_be_written(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ZooError, match=message):
         language_model(20).generate(**{"prompt": torch.zeros(2, 3, dtype=torch.int64), "steps": 2, **arguments})
+
+
+# What a person gets ---------------------------------------------------------------------------------------------------
+
+
+def test_predicted_tags_are_one_row_a_step(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = RNN(4, Tagging(3), 8).eval()
+    batches = [Batch(draw(), lengths=LENGTHS), Batch(draw()[:2, :2])]
+    write_predictions([module.predict_step(batch, 0).detach() for batch in batches], tmp_path / "tags.csv")
+    rows = (tmp_path / "tags.csv").read_text().splitlines()
+    assert rows[0] == "sample,step,class,probability_0,probability_1,probability_2"
+    places = [tuple(int(entry) for entry in row.split(",")[:2]) for row in rows[1:]]
+    assert places == [(s, t) for s, length in enumerate([3, 7, 1, 2, 2]) for t in range(length)]
+    probabilities = module(draw()[:1, :3])[0, 2].softmax(0)
+    assert int(rows[3].split(",")[2]) == int(probabilities.argmax())
+    assert [float(entry) for entry in rows[3].split(",")[3:]] == pytest.approx(probabilities.tolist(), rel=1e-4)
+
+
+@pytest.mark.parametrize("recipe", ["japanese_vowels", "stdlib_char"])
+def test_recipes_take_over_what_their_data_state(recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                 capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    monkeypatch.setenv("ZOO_RUNS", str(tmp_path))
+    quick = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.limit_val_batches=2"]
+    zoo(["fit", "-c", f"rnn/{recipe}", "--trainer.enable_progress_bar=false", *quick])
+    run = tmp_path / "rnn" / recipe / "latest"
+    model = yaml.safe_load((run / "config.yaml").read_text())["model"]["init_args"]
+    if recipe == "stdlib_char":
+        assert model["vocabulary_size"] == model["task"]["init_args"]["vocabulary_size"] > 60
+    else:
+        assert (model["num_channels"], model["task"]["init_args"]["num_classes"]) == (12, 9)
+    capsys.readouterr()
+    zoo(["test", str(run), "--trainer.enable_progress_bar=false", "--trainer.limit_test_batches=2"])
+    assert "a constant answer" in capsys.readouterr().out

@@ -99,12 +99,18 @@ def _best_row(folder: Path, checkpoint: ModelCheckpoint) -> dict[str, float]:
 
 
 def write_predictions(predictions: list[torch.Tensor], file: Path) -> None:
-    """One row a sample: class probabilities with the likeliest class, or values in original units."""
+    """One row a sample: class probabilities with the likeliest class, or values in original units.
+
+    Of predictions of classes at each step of a sequence, one row a step, which says which sample's it is.
+    """
     import csv
 
+    if predictions[0].ndim == 3 and _are_probabilities(predictions[0][~predictions[0].isnan().any(2)]):
+        _write_steps(predictions, file)
+        return
     rows = torch.cat([p.float().cpu().reshape(len(p), -1) for p in predictions])
     file.parent.mkdir(parents=True, exist_ok=True)
-    is_classes = rows.shape[1] > 1 and torch.allclose(rows.sum(1), torch.ones(len(rows)), atol=1e-3)
+    is_classes = _are_probabilities(rows)
     with file.open("w", newline="") as handle:
         writer = csv.writer(handle)
         if is_classes:
@@ -116,6 +122,29 @@ def write_predictions(predictions: list[torch.Tensor], file: Path) -> None:
             for sample, row in enumerate(rows.tolist()):
                 writer.writerow([sample, *[f"{value:.7g}" for value in row]])
     _console().print(f"{len(rows):,} predictions in {_shown(file)}", highlight=False, soft_wrap=True)
+
+
+def _are_probabilities(rows: torch.Tensor) -> bool:
+    """Whether each row (C,) of several adds up to 1."""
+    return rows.shape[1] > 1 and torch.allclose(rows.sum(1), torch.ones(len(rows)), atol=1e-3)
+
+
+def _write_steps(predictions: list[torch.Tensor], file: Path) -> None:
+    """Class probabilities (B, T, C) of batches of different T, NaN where padded."""
+    import csv
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(["sample", "step", "class", *[f"probability_{k}" for k in range(predictions[0].shape[2])]])
+        samples = 0
+        for batch in predictions:
+            valid = ~batch[..., 0].isnan()
+            for (row, step), values in zip(valid.nonzero().tolist(), batch[valid].float().tolist()):
+                label = max(range(len(values)), key=values.__getitem__)
+                writer.writerow([samples + row, step, label, *[f"{value:.6g}" for value in values]])
+            samples += len(batch)
+    _console().print(f"predictions of {samples:,} sequences in {_shown(file)}", highlight=False, soft_wrap=True)
 
 
 def _console() -> Console:
