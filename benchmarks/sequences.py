@@ -1,7 +1,7 @@
 """A bidirectional LSTM on padded sequences: two fused passes and a flip against torch's on packed sequences.
 
-Both have the same weights and take turns, forward and backward, on one thread; outputs and gradients are compared. Exits
-with status 1 when the padded way is less than ``--floor`` times as fast.
+Both have the same weights and take turns, forward and backward, on one thread, and are timed by the processor's clock;
+outputs and gradients are compared. Exits with status 1 when the padded way is less than ``--floor`` times as fast.
 
     python benchmarks/sequences.py
 """

@@ -150,9 +150,12 @@ class RNNLanguageModel(SupervisedModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
-        parts = [part[self.global_rank].to(self.device) for part in checkpoint.get("zoo", {}).get("state", [])]
-        each = len(parts) // len(self.encoder.layers)  # 2 of an LSTM
-        if parts:
+        self.carried["train"].restart()
+        gathered: list[Tensor] = checkpoint.get("zoo", {}).get("state", [])
+        # With another number of processes there is no state to go on from; the data refuse that within an epoch.
+        if gathered and self.global_rank < len(gathered[0]):
+            parts = [part[self.global_rank].to(self.device) for part in gathered]
+            each = len(parts) // len(self.encoder.layers)  # 2 of an LSTM
             self.carried["train"].end = [tuple(parts[i : i + each]) for i in range(0, len(parts), each)]
 
     # Texts ----------------------------------------------------------------------------------------------------------
