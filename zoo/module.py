@@ -15,6 +15,7 @@ from torchmetrics import MetricCollection
 
 from zoo.batch import Batch, as_batch
 from zoo.errors import DataError, NonFiniteError, ResumeError, ZooError
+from zoo.layers.padding import padding_mask
 from zoo.meter import Meter
 from zoo.optim import default_optimizer, may_fuse, parameter_names
 from zoo.randomness import seed_step
@@ -208,7 +209,9 @@ class SupervisedModule(ZooModule):
             loss = loss + penalty(self, batch, output)
         self.require_finite(loss)
         if not self.revisiting:
-            self._train_meter.update(batch.size, {"loss": loss, **self.task.quick(output.prediction.detach(), batch)})
+            self._train_meter.update(
+                self.task.count(batch), {"loss": loss, **self.task.quick(output.prediction.detach(), batch)}
+            )
         return loss
 
     # Lightning asks for the signature in every step; one that is kept here need not be built anew (40 us).
@@ -235,12 +238,17 @@ class SupervisedModule(ZooModule):
         self._report("test")
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Predictions as a user reads them: probabilities, values in original units."""
-        return self.task.decode(self.answer(self, as_batch(batch), batch_idx))
+        """Predictions as a user reads them: probabilities, values in original units; NaN at padded steps."""
+        batch = as_batch(batch)
+        decoded = self.task.decode(self.answer(self, batch, batch_idx))
+        if self.task.per_step and batch.lengths is not None:
+            padded = ~padding_mask(batch.lengths, decoded.shape[1])
+            decoded = decoded.masked_fill(padded[..., None], math.nan)
+        return decoded
 
     def _evaluate(self, stage: str, batch: Batch, index: int) -> None:
         prediction = self.answer(self, batch, index)
-        self._loss_meters[stage].update(batch.size, {"loss": self.task.loss(prediction, batch)})
+        self._loss_meters[stage].update(self.task.count(batch), {"loss": self.task.loss(prediction, batch)})
         self.task.update(cast(MetricCollection, self._metrics[f"{stage}_metrics"]), prediction, batch)
 
     def _report(self, stage: str) -> None:

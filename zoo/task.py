@@ -2,7 +2,19 @@
 
 from zoo.tasks.base import Output, Task
 from zoo.tasks.classification import Classification
+from zoo.tasks.forecasting import Forecasting
+from zoo.tasks.language_modeling import LanguageModeling
 from zoo.tasks.multi_label import MultiLabel
 from zoo.tasks.regression import Regression
+from zoo.tasks.tagging import Tagging
 
-__all__ = ["Classification", "MultiLabel", "Output", "Regression", "Task"]
+__all__ = [
+    "Classification",
+    "Forecasting",
+    "LanguageModeling",
+    "MultiLabel",
+    "Output",
+    "Regression",
+    "Tagging",
+    "Task",
+]

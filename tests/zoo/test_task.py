@@ -290,9 +290,10 @@ def test_a_loss_that_cannot_be_weighted() -> None:
 
 def test_the_commonest_class_is_the_naive_answer() -> None:
     train, y = torch.tensor([0, 1, 1, 2]), torch.tensor([1, 1, 0, 2])
-    assert Classification(3).naive(train, y) == {"accuracy": 0.5}
+    assert Classification(3).naive(train, [Batch(y, y)]) == {"a constant answer": {"accuracy": 0.5}}
 
 
 def test_mean_and_median_are_the_naive_answers() -> None:
-    naive = Regression().naive(torch.tensor([0.0, 1.0, 5.0]), torch.tensor([2.0, 4.0]))
-    assert naive == {"mae": pytest.approx(2.0), "rmse": pytest.approx(math.sqrt(2.0))}
+    batches = [Batch(y, y) for y in torch.tensor([2.0, 4.0]).split(1)]
+    naive = Regression().naive(torch.tensor([0.0, 1.0, 5.0]), batches)
+    assert naive == {"a constant answer": {"mae": pytest.approx(2.0), "rmse": pytest.approx(math.sqrt(2.0))}}

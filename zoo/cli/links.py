@@ -15,8 +15,13 @@ LINKS: tuple[tuple[str, str], ...] = (
     ("in_channels", "model.init_args.in_channels"),
     ("cardinalities", "model.init_args.cardinalities"),
     ("image_size", "model.init_args.image_size"),
+    ("num_channels", "model.init_args.num_channels"),
+    ("vocabulary_size", "model.init_args.vocabulary_size"),
+    ("window", "model.init_args.window"),
     ("num_classes", "model.init_args.task.init_args.num_classes"),
     ("num_targets", "model.init_args.task.init_args.num_targets"),
+    ("horizon", "model.init_args.task.init_args.horizon"),
+    ("vocabulary_size", "model.init_args.task.init_args.vocabulary_size"),
 )
 
 
@@ -54,7 +59,7 @@ class Fact:
 def linked_values(section: Namespace, data: LightningDataModule) -> dict[tuple[str, ...], Any]:
     """The facts that this configuration's model took over, by their place in the configuration."""
     wanted = wanted_facts(section)
-    return {tuple(target.split(".")): Fact(fact, wanted)(data) for fact, target in LINKS if fact in wanted}
+    return {tuple(target.split(".")): Fact(fact, wanted)(data) for fact, target in LINKS if target in section}
 
 
 def refuse_contradictions(section: Namespace, built: Namespace, argv: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -11,7 +12,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from datamodules.base import ZooDataModule
+from datamodules.base import TensorSplit, ZooDataModule
+from zoo.batch import Batch, as_batch
 from zoo.module import SupervisedModule
 
 _WIDTH = 110
@@ -48,10 +50,11 @@ def after_test(trainer: Trainer, folder: Path, stage: str) -> None:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("metric")
     table.add_column("value", justify="right")
-    table.add_column("a constant answer", justify="right")
+    for answer in naive:
+        table.add_column(answer, justify="right")
     for name in sorted(values):
-        constant = naive.get(name.partition("/")[2])
-        table.add_row(name, f"{values[name]:.4g}", "" if constant is None else f"{constant:.4g}")
+        others = [scores.get(name.partition("/")[2]) for scores in naive.values()]
+        table.add_row(name, f"{values[name]:.4g}", *["" if other is None else f"{other:.4g}" for other in others])
     console.print(table)
     if (folder / "config.yaml").is_file():
         file = folder / f"{stage}.json"
@@ -59,14 +62,23 @@ def after_test(trainer: Trainer, folder: Path, stage: str) -> None:
         console.print(f"kept in {_shown(file)}", highlight=False, soft_wrap=True)
 
 
-def _naive(trainer: Trainer, split: str) -> dict[str, float]:
-    """Metrics of the best constant answer, where the data are at hand as tensors."""
+def _naive(trainer: Trainer, split: str) -> dict[str, dict[str, float]]:
+    """Metrics of answers that need no network, where the data know their training targets as a tensor."""
     data, module = trainer.datamodule, trainer.lightning_module  # type: ignore[attr-defined]
-    splits = data.splits if isinstance(data, ZooDataModule) else {}
-    train, measured = (getattr(splits.get(name), "y", None) for name in ("train", split))
-    if not isinstance(module, SupervisedModule) or train is None or measured is None:
+    if not isinstance(data, ZooDataModule) or not isinstance(module, SupervisedModule) or split not in data.splits:
         return {}
-    return module.task.naive(train, measured)
+    train = data.train_targets
+    return {} if train is None else module.task.naive(train, _batches(data, split))
+
+
+def _batches(data: ZooDataModule, split: str) -> Iterator[Batch]:
+    """A split as the network gets it; where it is in memory as a whole, without the way through a loader."""
+    known = data.splits[split]
+    if isinstance(known, TensorSplit):
+        yield Batch(known.x, known.y)
+        return
+    for raw in data.val_dataloader() if split == "val" else data.test_dataloader():
+        yield as_batch(data.on_after_batch_transfer(raw, 0))
 
 
 def _best_row(folder: Path, checkpoint: ModelCheckpoint) -> dict[str, float]:
@@ -87,12 +99,18 @@ def _best_row(folder: Path, checkpoint: ModelCheckpoint) -> dict[str, float]:
 
 
 def write_predictions(predictions: list[torch.Tensor], file: Path) -> None:
-    """One row a sample: class probabilities with the likeliest class, or values in original units."""
+    """One row a sample: class probabilities with the likeliest class, or values in original units.
+
+    Of predictions of classes at each step of a sequence, one row a step, which says which sample's it is.
+    """
     import csv
 
+    if predictions[0].ndim == 3 and _are_probabilities(predictions[0][~predictions[0].isnan().any(2)]):
+        _write_steps(predictions, file)
+        return
     rows = torch.cat([p.float().cpu().reshape(len(p), -1) for p in predictions])
     file.parent.mkdir(parents=True, exist_ok=True)
-    is_classes = rows.shape[1] > 1 and torch.allclose(rows.sum(1), torch.ones(len(rows)), atol=1e-3)
+    is_classes = _are_probabilities(rows)
     with file.open("w", newline="") as handle:
         writer = csv.writer(handle)
         if is_classes:
@@ -104,6 +122,29 @@ def write_predictions(predictions: list[torch.Tensor], file: Path) -> None:
             for sample, row in enumerate(rows.tolist()):
                 writer.writerow([sample, *[f"{value:.7g}" for value in row]])
     _console().print(f"{len(rows):,} predictions in {_shown(file)}", highlight=False, soft_wrap=True)
+
+
+def _are_probabilities(rows: torch.Tensor) -> bool:
+    """Whether each row (C,) of several adds up to 1."""
+    return rows.shape[1] > 1 and torch.allclose(rows.sum(1), torch.ones(len(rows)), atol=1e-3)
+
+
+def _write_steps(predictions: list[torch.Tensor], file: Path) -> None:
+    """Class probabilities (B, T, C) of batches of different T, NaN where padded."""
+    import csv
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(["sample", "step", "class", *[f"probability_{k}" for k in range(predictions[0].shape[2])]])
+        samples = 0
+        for batch in predictions:
+            valid = ~batch[..., 0].isnan()
+            for (row, step), values in zip(valid.nonzero().tolist(), batch[valid].float().tolist()):
+                label = max(range(len(values)), key=values.__getitem__)
+                writer.writerow([samples + row, step, label, *[f"{value:.6g}" for value in values]])
+            samples += len(batch)
+    _console().print(f"predictions of {samples:,} sequences in {_shown(file)}", highlight=False, soft_wrap=True)
 
 
 def _console() -> Console:

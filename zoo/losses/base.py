@@ -130,6 +130,11 @@ class RegressionLoss(Loss):
         """Numbers k that the network has to put out for each target."""
         return 1
 
+    @property
+    def location(self) -> int:
+        """Which of the k outputs moves with the target: adding a number to it moves the whole distribution by that."""
+        return 0
+
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Loss of raw outputs (B, T k) against targets (B, T), or (B, k) against (B,)."""
         return self.reduce(self.per_value(full_precision(self.outputs(prediction, target)), target))
@@ -150,7 +155,7 @@ class RegressionLoss(Loss):
 
     def point(self, outputs: Tensor) -> Tensor:
         """The single number that is the prediction: outputs (..., k) to (...)."""
-        return outputs[..., 0]
+        return outputs[..., self.location]
 
     def interval(self, outputs: Tensor, coverage: float) -> tuple[Tensor, Tensor]:
         """Central interval that a target should lie in with probability ``coverage``: two tensors (...)."""

@@ -53,8 +53,9 @@ class Quantile(RegressionLoss):
         tau = error.new_tensor(self.quantiles)
         return torch.maximum(tau * error, (tau - 1) * error).mean(-1)
 
-    def point(self, outputs: Tensor) -> Tensor:
-        return outputs[..., self.middle]
+    @property
+    def location(self) -> int:
+        return self.middle
 
     def interval(self, outputs: Tensor, coverage: float) -> tuple[Tensor, Tensor]:
         check_coverage(coverage)

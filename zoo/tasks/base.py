@@ -2,6 +2,7 @@
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import ClassVar, Literal, NamedTuple, cast
 
 from torch import Tensor, nn
@@ -10,6 +11,9 @@ from torchmetrics import Metric, MetricCollection
 from zoo.batch import Batch
 from zoo.errors import ZooError
 from zoo.losses.base import Loss, Reducible
+
+# What an answer that is the same for every sample is called where it is compared with.
+CONSTANT = "a constant answer"
 
 
 class Output(NamedTuple):
@@ -29,6 +33,7 @@ class Task(nn.Module, ABC):
         monitor: the validation quantity that says which epoch was best, without its stage.
         mode: whether the best is its "min" or its "max".
         losses: the kind of the zoo's losses that the task takes; losses from elsewhere are not checked.
+        per_step: whether every step of a sequence has a target of its own; predictions are then (B, T, out_features).
 
     Raises:
         ZooError: the loss is for another kind of targets, or does not average over the batch.
@@ -37,6 +42,7 @@ class Task(nn.Module, ABC):
     monitor: ClassVar[str]
     mode: ClassVar[Literal["min", "max"]]
     losses: ClassVar[type[Loss]] = Loss
+    per_step: ClassVar[bool] = False
 
     def __init__(self, criterion: nn.Module) -> None:
         super().__init__()
@@ -92,12 +98,23 @@ class Task(nn.Module, ABC):
         """What each sample counts as in the mean of the loss, (B,): class weights, where the loss divides by them."""
         return 1.0
 
-    def naive(self, train: Tensor, y: Tensor) -> dict[str, float]:
-        """What the best constant answer reaches: learnt from the training targets, measured on ``y``.
+    def naive(self, train: Tensor, batches: Iterable[Batch]) -> dict[str, dict[str, float]]:
+        """What answers reach that need no network: the best constant one, a forecast that repeats the past.
 
         A network that is not clearly better has learnt nothing.
+
+        Args:
+            train: the training targets, from which a constant answer is learnt.
+            batches: the split to measure on, as the network gets it; read once.
+
+        Returns:
+            name of the answer -> metric -> value, with the metrics' names of ``metrics``.
         """
         return {}
+
+    def count(self, batch: Batch) -> int:
+        """What the means of a batch are taken over: its samples, or its valid steps where each has a target."""
+        return batch.size
 
     def update(self, metrics: MetricCollection | Metric, prediction: Tensor, batch: Batch) -> None:
         """Feed one batch to the metrics of a split."""

@@ -1,6 +1,7 @@
 """One of several classes for each sample."""
 
-from typing import Literal, cast
+from collections.abc import Iterable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -8,12 +9,13 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassF1Score
 
 from zoo.batch import Batch
-from zoo.errors import DataError, ZooError
-from zoo.losses.base import ClassificationLoss, check_soft_targets
-from zoo.tasks.base import Task
+from zoo.errors import DataError
+from zoo.losses.base import check_soft_targets
+from zoo.tasks.base import CONSTANT
+from zoo.tasks.class_labels import ClassLabels
 
 
-class Classification(Task):
+class Classification(ClassLabels):
     """One of ``num_classes`` classes for each sample; targets are indices (B,) or soft targets (B, num_classes).
 
     Args:
@@ -25,7 +27,6 @@ class Classification(Task):
 
     monitor = "accuracy"
     mode = "max"
-    losses = ClassificationLoss
 
     def __init__(
         self,
@@ -34,41 +35,7 @@ class Classification(Task):
         label_smoothing: float = 0.0,
         class_weights: list[float] | Literal["balanced"] | None = None,
     ) -> None:
-        if num_classes < 2:
-            raise ZooError(f"Classification needs at least 2 classes, got num_classes={num_classes}")
-        if not 0 <= label_smoothing < 1:
-            raise ZooError(f"label_smoothing must lie in [0, 1), got {label_smoothing}")
-        if loss is not None and (label_smoothing or class_weights):
-            raise ZooError(
-                "label_smoothing and class_weights belong to the default cross-entropy; give them to the loss itself"
-            )
-        if isinstance(class_weights, list) and len(class_weights) != num_classes:
-            raise ZooError(f"class_weights has {len(class_weights)} entries for {num_classes} classes")
-        weight = None
-        if class_weights == "balanced":
-            weight = torch.ones(num_classes)
-        elif class_weights is not None:
-            weight = torch.tensor(class_weights)
-        super().__init__(loss or nn.CrossEntropyLoss(weight=weight, label_smoothing=label_smoothing))
-        self.num_classes = num_classes
-        self.balanced = class_weights == "balanced"
-        if isinstance(loss, ClassificationLoss):
-            loss.set_num_classes(num_classes)
-
-    @property
-    def out_features(self) -> int:
-        return self.num_classes
-
-    def fit_targets(self, y: Tensor) -> None:
-        if isinstance(self.criterion, ClassificationLoss):
-            self.criterion.fit_targets(y)
-        if self.balanced:
-            counts = y.sum(0) if y.is_floating_point() else torch.bincount(y, minlength=self.num_classes)
-            if (counts == 0).any():
-                empty = counts.eq(0).nonzero().flatten().tolist()
-                raise DataError(f"class_weights=balanced, but the training split has no sample of class {empty}")
-            weight = len(y) / (self.num_classes * counts.float())
-            cast(Tensor, self.criterion.weight).copy_(weight)
+        super().__init__(num_classes, loss, label_smoothing, class_weights)
 
     def check_targets(self, y: Tensor, where: str) -> None:
         soft = y.is_floating_point() and y.shape[1:] == (self.num_classes,)
@@ -97,24 +64,17 @@ class Classification(Task):
         check_soft_targets(self.criterion, y)  # MixUp and its kin make them after the data were checked
         return y
 
-    def mass(self, target: Tensor) -> Tensor | float:
-        if isinstance(self.criterion, nn.CrossEntropyLoss | nn.NLLLoss) and not target.is_floating_point():
-            weight = self.criterion.weight
-            return 1.0 if weight is None else weight[target]
-        return 1.0  # torch divides by the number of samples under soft targets, the zoo's losses always
-
     def decode(self, prediction: Tensor) -> Tensor:
         """Class probabilities, (B, num_classes)."""
-        if isinstance(self.criterion, ClassificationLoss):
-            return self.criterion.probabilities(prediction.float())
-        return prediction.float().softmax(1)
+        return self.probabilities(prediction)
 
     def quick(self, prediction: Tensor, batch: Batch) -> dict[str, Tensor]:
         return {"accuracy": (prediction.argmax(1) == _hard(batch.y)).float().mean()}
 
-    def naive(self, train: Tensor, y: Tensor) -> dict[str, float]:
+    def naive(self, train: Tensor, batches: Iterable[Batch]) -> dict[str, dict[str, float]]:
         commonest = torch.bincount(_hard(train), minlength=self.num_classes).argmax()
-        return {"accuracy": (_hard(y) == commonest).float().mean().item()}
+        y = torch.cat([_hard(batch.y) for batch in batches])
+        return {CONSTANT: {"accuracy": (y == commonest).float().mean().item()}}
 
     def metrics(self) -> MetricCollection:
         classes = self.num_classes

@@ -1,0 +1,135 @@
+"""Recurrent layers on padded sequences: fused kernels, one or two directions, exact without packing."""
+
+from typing import Literal, TypeAlias, cast
+
+import torch
+from torch import Tensor, nn
+
+from zoo.errors import ZooError
+from zoo.layers.locked_dropout import LockedDropout
+from zoo.layers.padding import flip_valid, padding_mask
+
+Cell: TypeAlias = Literal["rnn_tanh", "rnn_relu", "lstm", "gru"]
+RecurrentNorm: TypeAlias = Literal["none", "between", "each"]
+# What a layer goes on from: (h,) or, of an LSTM, (h, c), each (1, B, width); one entry for each layer.
+State: TypeAlias = list[tuple[Tensor, ...]]
+
+
+def make_recurrent(cell: Cell, in_features: int, hidden: int, projection: int = 0) -> nn.RNNBase:
+    """One layer in one direction, on (B, T, in_features)."""
+    match cell:
+        case "lstm":
+            return nn.LSTM(in_features, hidden, batch_first=True, proj_size=projection)
+        case "gru":
+            return nn.GRU(in_features, hidden, batch_first=True)
+        case "rnn_tanh" | "rnn_relu":
+            return nn.RNN(in_features, hidden, batch_first=True, nonlinearity=cell.removeprefix("rnn_"))
+
+
+class RecurrentLayer(nn.Module):
+    """One layer, read forwards or in both directions: (B, T, in_features) -> (B, T, directions * width).
+
+    Padding stands at the end, so that what is read forwards never sees it; the second direction reads a copy whose
+    valid steps are reversed. The states of valid steps are those of a packed sequence, and packing is not needed.
+    """
+
+    def __init__(self, cell: Cell, in_features: int, hidden: int, bidirectional: bool, projection: int) -> None:
+        super().__init__()
+        self.forwards = make_recurrent(cell, in_features, hidden, projection)
+        self.backwards = make_recurrent(cell, in_features, hidden, projection) if bidirectional else None
+
+    def forward(
+        self, x: Tensor, lengths: Tensor | None, state: tuple[Tensor, ...] | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        out, end = self.forwards(x, state if state is None or len(state) > 1 else state[0])
+        if self.backwards is not None:
+            reverse, _ = self.backwards(flip_valid(x, lengths))
+            out = torch.cat([out, flip_valid(reverse, lengths)], 2)
+        return out, end if isinstance(end, tuple) else (end,)
+
+
+class RecurrentEncoder(nn.Module):
+    """Stacked recurrent layers with what may stand between them; equal to nn.LSTM, nn.GRU, nn.RNN on packed sequences.
+
+    Each layer: recurrent -> + its input, where ``residual`` and the widths agree -> layer norm; locked dropout before
+    the next one. The output at padded steps is zero.
+
+    Sources: Hochreiter and Schmidhuber 1997 (LSTM); Cho et al. 2014 (GRU); Sak, Senior and Beaufays 2014 (projection).
+
+    Args:
+        in_features: numbers at each step.
+        hidden: width of the states, in each direction.
+        layers: at least 1; beyond 2 or 3 with ``residual`` or a norm.
+        cell: "lstm" or "gru", which remember over hundreds of steps; "rnn_tanh" and "rnn_relu" over tens.
+        bidirectional: read each sequence in both directions; doubles the width of the output.
+        residual: add a layer's input to its output where the widths agree.
+        norm: layer norm "between" layers, or after "each", the last included.
+        dropout: probability in [0, 1) between layers, one mask for all steps.
+        projection: width to which an LSTM's states are projected before they are fed back and put out; 0 for none.
+
+    Attributes:
+        out_features: width of the output.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden: int,
+        layers: int = 1,
+        cell: Cell = "lstm",
+        bidirectional: bool = False,
+        residual: bool = False,
+        norm: RecurrentNorm = "none",
+        dropout: float = 0.0,
+        projection: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, value in (("in_features", in_features), ("hidden", hidden), ("layers", layers)):
+            if value < 1:
+                raise ZooError(f"recurrent layers: {name} must be at least 1, got {value}")
+        if projection and (cell != "lstm" or not 0 < projection < hidden):
+            raise ZooError(
+                f"recurrent layers: projection is for LSTMs and narrower than hidden={hidden}, got"
+                f" projection={projection} with cell={cell}"
+            )
+        self.bidirectional, self.residual = bidirectional, residual
+        self.out_features = (projection or hidden) * (2 if bidirectional else 1)
+        widths = [in_features, *[self.out_features] * (layers - 1)]
+        self.layers = nn.ModuleList(RecurrentLayer(cell, w, hidden, bidirectional, projection) for w in widths)
+        normed = {"none": 0, "between": layers - 1, "each": layers}[norm]
+        self.norms = nn.ModuleList(
+            nn.LayerNorm(self.out_features) if depth < normed else nn.Identity() for depth in range(layers)
+        )
+        self.dropout = LockedDropout(dropout)
+
+    def forward(
+        self, x: Tensor, lengths: Tensor | None = None, state: State | None = None
+    ) -> tuple[Tensor, State | None]:
+        """Outputs of the last layer, and the state that a next call goes on from.
+
+        Args:
+            x: (B, T, in_features), padded at the end.
+            lengths: valid steps, (B,), each in 1..T; None where nothing is padded.
+            state: what an earlier call ended with; None begins with zeros.
+
+        Returns:
+            outputs (B, T, out_features), and the state of every layer after step T; None where sequences are padded
+            or read in both directions, for then there is none to go on from.
+
+        Raises:
+            ZooError: a state for a network that reads both directions.
+        """
+        if state is not None and self.bidirectional:
+            raise ZooError("a network that reads both directions cannot go on from a state; use bidirectional=false")
+        ends: State = []
+        for depth, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
+            if depth:
+                x = self.dropout(x)
+            out, end = layer(x, lengths, state[depth] if state else None)
+            if self.residual and out.shape == x.shape:
+                out = out + x
+            x = cast(Tensor, norm(out))
+            ends.append(end)
+        if lengths is not None:
+            x = x.masked_fill(~padding_mask(lengths, x.shape[1])[..., None], 0)
+        return x, None if self.bidirectional or lengths is not None else ends
