@@ -107,7 +107,7 @@ def test_residual_and_norm_by_hand() -> None:
         ({"layers": 0}, "layers must be at least 1, got 0"),
         ({"cell": "gru", "projection": 2}, "projection is for LSTMs and narrower than hidden=6, got projection=2 with"),
         ({"projection": 6}, "narrower than hidden=6, got projection=6 with cell=lstm"),
-        ({"dropout": 1.0}, r"dropout must lie in \[0, 1\), got 1.0"),
+        ({"dropout": 1.0}, r"dropout probability must lie in \[0, 1\), got 1.0"),
     ],
 )
 def test_arguments_that_make_no_network(arguments: dict[str, Any], message: str) -> None:
