@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ def attacked(model: nn.Module, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, T
                 f"an attack takes images with pixels in [0, 1], got {x.min().item():.3g} to {x.max().item():.3g}; put"
                 " the normalisation into the model with zoo.attacks.pixels.Pixels"
             )
-        if any(weight.is_inference() for weight in model.parameters()):
+        if any(tensor.is_inference() for tensor in chain(model.parameters(), model.buffers())):
             raise ZooError(
                 "an attack needs gradients, and these weights were made under torch.inference_mode; build or load the"
                 " network outside of it, or use Trainer(inference_mode=False)"

@@ -24,8 +24,9 @@ class Pixels(nn.Module):
         super().__init__()
         self.network = network
         device = next((p.device for p in network.parameters()), None)
-        self.register_buffer("mean", torch.tensor(list(mean), device=device).view(-1, 1, 1))
-        self.register_buffer("std", torch.tensor(list(std), device=device).view(-1, 1, 1))
+        with torch.inference_mode(False):  # an evaluation may be under way, and gradients are to pass these numbers
+            self.register_buffer("mean", torch.tensor(list(mean), device=device).view(-1, 1, 1))
+            self.register_buffer("std", torch.tensor(list(std), device=device).view(-1, 1, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:
         return cast(Tensor, self.network(self.to_inputs(pixels)))
