@@ -41,8 +41,9 @@ class PGDTraining(AdversarialTraining):
         self.steps, self.step_size = steps, step_size
 
     def objective(self, module: SupervisedModule, batch: Batch) -> Output:
-        return task_objective(module, batch._replace(x=self.examples(module, batch)))
+        return task_objective(module, batch._replace(x=self.examples(module, batch, self.attack)))
 
     def attack(self, model: Pixels, x: Tensor, y: Tensor, radius: float, generator: torch.Generator) -> Tensor:
-        size = None if self.step_size is None else self.step_size * radius / self.epsilon
+        """Adversarial pixels within ``radius``."""
+        size = self.scaled(self.step_size, radius)
         return pgd(model, x, y, radius, self.steps, size, self.norm, generator=generator)

@@ -14,6 +14,7 @@ from callbacks.adversarial.auto_attack import auto_attack, require_auto_attack
 from callbacks.adversarial.classifier import classifier_of_pixels, require_classifier, require_images
 from callbacks.adversarial.report import Shown, ball, picture, print_table, save_picture
 from callbacks.technique import NoEffect, Technique
+from zoo.attacks.attacked import withstands
 from zoo.attacks.ball import Norm
 from zoo.attacks.fgsm import fgsm
 from zoo.attacks.pgd import check_steps, pgd
@@ -129,7 +130,7 @@ class RobustEvaluation(Technique):
             return
         model, x, y = self._chosen(trainer, pl_module, batch, self.val_samples, trainer.num_val_batches[0])
         if len(x):
-            right, _ = self._withstands(model, x, y, _right(model, x, y), self._pgd(batch_idx))
+            right, _ = self._withstands(model, x, y, withstands(model, x, y), self._pgd(batch_idx))
             self._meter.update(len(x), {"robust_accuracy": right.float().mean()})
         self.acted()
 
@@ -151,7 +152,7 @@ class RobustEvaluation(Technique):
         model, x, y = self._chosen(trainer, pl_module, batch, wanted, trainer.num_test_batches[0])
         if len(x) == 0:
             return
-        clean = _right(model, x, y)
+        clean = withstands(model, x, y)
         fast, _ = self._withstands(model, x, y, clean, lambda *given: fgsm(*given, self.epsilon, self.norm))
         slow, adversarial = self._withstands(model, x, y, clean, self._pgd(batch_idx))
         results = {"clean_accuracy": clean, "fgsm_accuracy": fast, "robust_accuracy": slow}
@@ -231,13 +232,8 @@ class RobustEvaluation(Technique):
         after, still = x.clone(), right.clone()
         if bool(right.any()):
             after[right] = attack(model, x[right], y[right])
-            still[right] = _right(model, after[right], y[right])
+            still[right] = withstands(model, after[right], y[right])
         return still, after
-
-
-@torch.no_grad()
-def _right(model: Pixels, x: Tensor, y: Tensor) -> Tensor:
-    return model(x).argmax(1) == y
 
 
 @torch.no_grad()

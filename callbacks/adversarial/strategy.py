@@ -1,6 +1,8 @@
 """What strategies of adversarial training share: the ball and how it grows, and examples made anew in every step."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -14,6 +16,9 @@ from zoo.batch import Batch
 from zoo.errors import ZooError
 from zoo.module import SupervisedModule, ZooModule
 from zoo.task import Output
+
+# Adversarial pixels from (classifier of pixels, pixels, targets, radius, generator).
+Attack: TypeAlias = Callable[[Pixels, Tensor, Tensor, float, torch.Generator], Tensor]
 
 
 class AdversarialTraining(Technique, ABC):
@@ -58,24 +63,14 @@ class AdversarialTraining(Technique, ABC):
     def objective(self, module: SupervisedModule, batch: Batch) -> Output:
         """The loss of a training batch, and the prediction that training metrics are of."""
 
-    @abstractmethod
-    def attack(self, model: Pixels, x: Tensor, y: Tensor, radius: float, generator: torch.Generator) -> Tensor:
-        """Adversarial pixels for the pixels ``x``, within ``radius``."""
-
-    def examples(self, module: SupervisedModule, batch: Batch, y: Tensor | None = None) -> Tensor:
-        """Adversarial inputs for a batch, normalised as the network takes them.
-
-        Args:
-            module, batch: of this step.
-            y: what the attack leads away from, classes or soft targets; by default the batch's targets.
-        """
+    def examples(self, module: SupervisedModule, batch: Batch, attack: Attack) -> Tensor:
+        """Adversarial inputs for a batch, normalised as the network takes them."""
         require_images(self.name, batch.x)
         seed = int(torch.randint(2**62, (1,)))  # in a second evaluation too, so that dropout draws what it drew before
         if not module.revisiting or self._examples is None:
             model = self.model(module)
             generator = torch.Generator(batch.x.device).manual_seed(seed)
-            target = batch.y if y is None else y
-            pixels = self.attack(model, model.to_pixels(batch.x), target, self.radius(module), generator)
+            pixels = attack(model, model.to_pixels(batch.x), batch.y, self.radius(module), generator)
             self._examples = model.to_inputs(pixels)
         return self._examples
 
@@ -93,6 +88,10 @@ class AdversarialTraining(Technique, ABC):
         if total == float("inf"):
             raise ZooError(f"{self.name}: warmup has to know the length of the run; set max_epochs or max_steps")
         return self.epsilon * min(1.0, (module.trainer.global_step + 1) / (self.warmup * total))
+
+    def scaled(self, step_size: float | None, radius: float) -> float | None:
+        """A step size that was given for epsilon, for the radius of this step."""
+        return None if step_size is None else step_size * radius / self.epsilon
 
 
 def mean_over_batch(values: Tensor, batch: Batch) -> Tensor:

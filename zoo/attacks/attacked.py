@@ -76,3 +76,9 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
 def is_wrong(logits: Tensor, y: Tensor) -> Tensor:
     """Whether the likeliest class is not the (likeliest) true one, bool (B,)."""
     return logits.argmax(1) != (y.argmax(1) if y.is_floating_point() else y)
+
+
+def withstands(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """Whether images are seen for what they are, in evaluation mode and float32, bool (B,)."""
+    with attacked(model, x, y) as (x, y), torch.no_grad():
+        return ~is_wrong(model(x), y)

@@ -85,8 +85,6 @@ def check_strategy(make: Callable[..., AdversarialTraining], folder: Path, soft_
 
         def objective(self, module: SupervisedModule, batch: Batch) -> Any: ...
 
-        def attack(self, *given: Any) -> Any: ...
-
     with pytest.raises(Conflict, match=f"{name} and Other both want the slot objective"):
         fit(make_mlp(), make(EPSILON), Other(), max_steps=1)
     with pytest.raises(NoEffect, match=f"{name}: epsilon is 0"):
@@ -109,11 +107,13 @@ def check_strategy(make: Callable[..., AdversarialTraining], folder: Path, soft_
     fit(make_mlp(), SAM(), make(EPSILON), max_steps=2)
 
 
-def check_learns(make: Callable[[], AdversarialTraining], epochs: int, clean: float, robust: float) -> None:
+def check_learns(
+    make: Callable[[], AdversarialTraining], epochs: int, clean: float, robust: float, beside: Callback | None = None
+) -> None:
     """A network trained with the strategy withstands where one trained plainly does not."""
     plain, trained = make_mlp("none", 0, (64,)), make_mlp("none", 0, (64,))
     fit(plain, AdamW(lr=4e-3), batch_size=64, max_epochs=epochs)
-    fit(trained, AdamW(lr=4e-3), make(), batch_size=64, max_epochs=epochs)
+    fit(trained, AdamW(lr=4e-3), make(), *([beside] if beside else []), batch_size=64, max_epochs=epochs)
     reached = robust_accuracy(trained)
     assert reached[0] > clean
     assert reached[1] > robust
