@@ -45,9 +45,7 @@ def auto_attack(model: nn.Module, x: Tensor, y: Tensor, epsilon: float, norm: No
         for weight in trainable:
             weight.requires_grad_(False)  # FAB calls backward, which would leave gradients on them
         try:
-            judge = AutoAttack(
-                model, eps=epsilon, norm="Linf" if norm == "linf" else "L2", seed=seed, device=x.device
-            )
+            judge = AutoAttack(model, eps=epsilon, norm="Linf" if norm == "linf" else "L2", seed=seed, device=x.device)
             found, _ = judge.run_standard_evaluation(x, y, batch_size=len(x))
         finally:
             for weight in trainable:

@@ -1,6 +1,7 @@
 """Free adversarial training: one backward pass gives the gradient of the weights and that of the images."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -73,15 +74,17 @@ class FreeTraining(AdversarialTraining):
                     return None
                 closure = kwargs.get("closure")
                 if closure is None:
-                    raise Conflict("FreeTraining evaluates a batch often, and this optimizer was stepped without closure")
+                    raise Conflict(
+                        "FreeTraining evaluates a batch often, and this optimizer was stepped without closure"
+                    )
                 assert isinstance(module, SupervisedModule)
                 replaying = True
                 try:
                     for count in range(self.replays - 1):
-                        optimizer.step(closure=lambda first=count == 0: self._evaluate(module, closure, first))
+                        optimizer.step(partial(self._evaluate, module, closure, count == 0))
                 finally:
                     replaying = False
-                return args, {**kwargs, "closure": lambda: self._evaluate(module, closure, False)}
+                return args, {**kwargs, "closure": partial(self._evaluate, module, closure, False)}
 
             optimizer.register_step_pre_hook(replay)
             return optimizer

@@ -66,7 +66,9 @@ class MART(AdversarialTraining):
 
     def objective(self, module: SupervisedModule, batch: Batch) -> Output:
         if batch.y.is_floating_point():
-            raise UnsupportedModule("MART needs class indices, not mixed or soft targets; drop what mixes them, or MART")
+            raise UnsupportedModule(
+                "MART needs class indices, not mixed or soft targets; drop what mixes them, or MART"
+            )
         adversarial = module.forward_batch(batch._replace(x=self.examples(module, batch, self.attack)))
         clean = module.forward_batch(batch)
         losses = mart_loss(clean.float(), adversarial.float(), batch.y, self.weight)

@@ -47,10 +47,10 @@ def print_table(title: str, rows: list[tuple[str, float, int]]) -> None:
     (console if console.is_terminal else Console(width=110)).print(table)
 
 
-def picture(shown: Shown, epsilon: float, norm: Norm, names: list[str]) -> Figure:
+def picture(shown: Shown, epsilon: float, norm: Norm, names: list[str] | None) -> Figure:
     """Three rows of images: clean, adversarial, and their difference, where grey is none.
 
-    With "linf" black and white are epsilon away from grey, with "l2" the largest difference of all is.
+    Classes are shown by ``names``, or by number where there are none. With "linf" black and white are epsilon away from grey, with "l2" the largest difference of all is.
     """
     difference = shown.adversarial - shown.clean
     scale = epsilon if norm == "linf" else difference.abs().max().clamp(min=1e-6).item()
@@ -65,7 +65,7 @@ def picture(shown: Shown, epsilon: float, norm: Norm, names: list[str]) -> Figur
             axis.imshow(to_bytes(images[k]), interpolation="nearest")
             axis.set_axis_off()
             if classes is not None:
-                axis.set_title(names[int(classes[k])], fontsize=8)
+                axis.set_title(names[int(classes[k])] if names else str(int(classes[k])), fontsize=8)
     for row, label in zip(axes, ("clean", "adversarial", "difference")):
         row[0].text(-0.15, 0.5, label, transform=row[0].transAxes, rotation=90, va="center", ha="right", fontsize=8)
     return figure

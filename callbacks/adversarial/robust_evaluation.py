@@ -153,7 +153,7 @@ class RobustEvaluation(Technique):
         if len(x) == 0:
             return
         clean = withstands(model, x, y)
-        fast, _ = self._withstands(model, x, y, clean, lambda *given: fgsm(*given, self.epsilon, self.norm))
+        fast, _ = self._withstands(model, x, y, clean, lambda model, x, y: fgsm(model, x, y, self.epsilon, self.norm))
         slow, adversarial = self._withstands(model, x, y, clean, self._pgd(batch_idx))
         results = {"clean_accuracy": clean, "fgsm_accuracy": fast, "robust_accuracy": slow}
         self._meter.update(len(x), {name: right.float().mean() for name, right in results.items()})
@@ -161,7 +161,7 @@ class RobustEvaluation(Technique):
             self._shown = _fooled(model, x, adversarial, clean, slow)
         more = min(-(-self.autoattack // trainer.world_size) - self._judged.count, len(x))
         if more > 0:
-            judge: Attack = lambda *given: auto_attack(*given, self.epsilon, self.norm)  # noqa: E731
+            judge: Attack = lambda model, x, y: auto_attack(model, x, y, self.epsilon, self.norm)  # noqa: E731
             # What PGD has fooled needs no other judge.
             judged, _ = self._withstands(model, x[:more], y[:more], slow[:more], judge)
             self._judged.update(more, {"autoattack_accuracy": judged.float().mean()})
@@ -190,8 +190,8 @@ class RobustEvaluation(Technique):
             )
         folder = os.environ.get("ZOO_RUN_DIR")  # a figure belongs into the folder of a run, and only there
         if self._shown is not None and folder is not None:
-            data, task = trainer.datamodule, trainer.lightning_module.task  # type: ignore[attr-defined]
-            names = list(data.classes) if isinstance(data, NamesClasses) else [*map(str, range(task.num_classes))]
+            data = trainer.datamodule  # type: ignore[attr-defined]
+            names = list(data.classes) if isinstance(data, NamesClasses) else None
             file = save_picture(picture(self._shown, self.epsilon, self.norm, names), Path(folder))
             notice(f"clean and adversarial images: {os.path.relpath(file)}")
 

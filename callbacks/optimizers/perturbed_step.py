@@ -51,8 +51,8 @@ class PerturbedStep(Technique, ABC):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit" and trainer.accumulate_grad_batches != 1:
             raise Conflict(
-                f"{self.name} and trainer.accumulate_grad_batches={trainer.accumulate_grad_batches} do not go together: the"
-                " second gradient would be that of the last batch alone; set it to 1 and raise the batch size"
+                f"{self.name} and trainer.accumulate_grad_batches={trainer.accumulate_grad_batches} do not go together:"
+                " the second gradient would be that of the last batch alone; set it to 1 and raise the batch size"
             )
         for other in trainer.callbacks:  # type: ignore[attr-defined]
             if stage == "fit" and isinstance(other, PerturbedStep) and other is not self and other.name != self.name:
@@ -60,8 +60,8 @@ class PerturbedStep(Technique, ABC):
         plugin = trainer.precision_plugin
         if stage == "fit" and isinstance(plugin, MixedPrecision) and plugin.scaler is not None:
             raise Conflict(
-                f"{self.name} and trainer.precision=16-mixed do not go together: the loss scaler evaluates a batch only once;"
-                " use bf16-mixed or 32-true"
+                f"{self.name} and trainer.precision=16-mixed do not go together: the loss scaler evaluates a batch only"
+                " once; use bf16-mixed or 32-true"
             )
         super().setup(trainer, pl_module, stage)
 

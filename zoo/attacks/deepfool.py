@@ -43,8 +43,8 @@ def deepfool(model: nn.Module, x: Tensor, y: Tensor, steps: int = 50, overshoot:
                 break
             slopes = _slopes(logits, inputs)  # (B, K, ...)
             left, slopes, logits = left[right], slopes[right], logits.detach()[right]
-            # From the image cut to [0, 1], not from the sum of all steps: pixels that are at their limit stay there, and
-            # the next step makes up for them with others.
+            # From the image cut to [0, 1], not from the sum of all steps: pixels at their limit stay there, and the
+            # next step makes up for them with others.
             at[left] = (at[left] + (1 + overshoot) * _shortest(logits, slopes, y[left])).clamp(0, 1)
         return at
 

@@ -92,8 +92,7 @@ def check_strategy(make: Callable[..., AdversarialTraining], folder: Path, soft_
     with pytest.raises(ZooError, match=f"{name}: epsilon is 8.*divide levels by 255"):
         make(8.0)
     with pytest.raises(UnsupportedModule, match=f"{name} does not support the task Regression"):
-        trainer = quiet_trainer(callbacks=[make(EPSILON)])
-        trainer.fit(MLP(10, Regression(1), [4]), datamodule=Diabetes())
+        quiet_trainer(callbacks=[make(EPSILON)]).fit(MLP(10, Regression(1), [4]), datamodule=Diabetes())
     with pytest.raises(UnsupportedModule, match=f"{name} measures its ball in pixels .* plain loaders do not"):
         quiet_trainer(callbacks=[make(EPSILON)]).fit(make_mlp(), [(torch.rand(4, 64), torch.tensor([0, 1, 2, 3]))])
     assert_resumes(lambda: [make(EPSILON)], folder)

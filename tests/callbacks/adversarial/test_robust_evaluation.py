@@ -132,9 +132,7 @@ def test_the_table_warns_of_masked_gradients(capsys: pytest.CaptureFixture[str])
 
 def test_the_picture_is_in_the_runs_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZOO_RUN_DIR", str(tmp_path))
-    quiet_trainer(callbacks=[RobustEvaluation(EPSILON, steps=2)]).test(
-        small_cnn(), datamodule=Digits(), verbose=False
-    )
+    quiet_trainer(callbacks=[RobustEvaluation(EPSILON, steps=2)]).test(small_cnn(), datamodule=Digits(), verbose=False)
     pixels = np.asarray(Image.open(tmp_path / "figures" / "adversarial_examples.png").convert("L"))
     assert 50 < pixels.mean() < 254
     assert pixels.std() > 20
@@ -143,7 +141,9 @@ def test_the_picture_is_in_the_runs_folder(tmp_path: Path, monkeypatch: pytest.M
 def test_pictures_are_bytes() -> None:
     """Grey is no difference, black and white are epsilon; every image is uint8."""
     clean = torch.full((1, 1, 2, 2), 0.5)
-    shown = Shown(clean, clean + 0.1 * torch.tensor([[[[1.0, -1.0], [0.0, 0.0]]]]), torch.tensor([3]), torch.tensor([5]))
+    shown = Shown(
+        clean, clean + 0.1 * torch.tensor([[[[1.0, -1.0], [0.0, 0.0]]]]), torch.tensor([3]), torch.tensor([5])
+    )
     drawn = [axis.get_images()[0].get_array() for axis in picture(shown, 0.1, "linf", list("0123456789")).axes]
     assert all(np.asarray(image).dtype == np.uint8 for image in drawn)
     assert np.asarray(drawn[2])[..., 0].tolist() == [[255, 0], [128, 128]]

@@ -67,9 +67,14 @@ def test_works_without_gradients_and_in_float32_under_autocast(name: str) -> Non
 def test_flags_return_when_an_attack_fails() -> None:
     model, (x, y) = trained(), images(4)
     model.train()
-    with pytest.raises(RuntimeError, match="on purpose"), attacked(model, x, y):
-        assert not any(module.training for module in model.modules())
-        raise RuntimeError("on purpose")
+
+    def fail() -> None:
+        with attacked(model, x, y):
+            assert not any(module.training for module in model.modules())
+            raise RuntimeError("on purpose")
+
+    with pytest.raises(RuntimeError, match="on purpose"):
+        fail()
     assert all(module.training for module in model.modules())
     model.eval()
 
@@ -127,7 +132,7 @@ def test_errors() -> None:
     model, (x, y) = trained(), images(2)
     with pytest.raises(DataError, match=r"pixels in \[0, 1\], got -1 to .*put the normalisation into the model"):
         pgd(model, 2 * x - 1, y, 0.1)
-    with pytest.raises(DataError, match="takes float32 images, got torch.float64"):
+    with pytest.raises(DataError, match=r"takes float32 images, got torch\.float64"):
         pgd(model, x.double(), y, 0.1)
     with torch.inference_mode():
         frozen = Pixels(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), [0.0], [1.0])

@@ -1,4 +1,4 @@
-"""Carlini and Wagner: the least change on a linear network, no more than DeepFool on a trained one, and its confidence."""
+"""Carlini and Wagner: the least change on a linear network, about DeepFool's on a trained one, and its confidence."""
 
 import pytest
 import torch
