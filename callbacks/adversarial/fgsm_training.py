@@ -96,8 +96,8 @@ class FGSMTraining(AdversarialTraining):
                 self._good = {name: value.detach().clone() for name, value in module.state_dict().items()}
             return
         found = (
-            f"FGSMTraining: catastrophic overfitting at step {trainer.global_step}: accuracy {fast:.0%} under the single"
-            f" step it trains with, {slow:.0%} under PGD-{_STEPS}"
+            f"FGSMTraining: catastrophic overfitting at step {trainer.global_step}: accuracy {fast:.0%} under the"
+            f" single step it trains with, {slow:.0%} under PGD-{_STEPS}"
         )
         restored = self.on_collapse != "stop" and bool(self._good)
         if restored:

@@ -17,7 +17,7 @@ from zoo.task import Output
 
 
 def mart_loss(clean: Tensor, adversarial: Tensor, y: Tensor, weight: float) -> Tensor:
-    """BCE(p(x'), y) + weight KL(p(x) || p(x')) (1 - p_y(x)) of each sample, (B,). Wang et al. 2020, eq. 11.
+    """BCE(p(x'), y) + weight KL(p(x) || p(x')) (1 - p_y(x)) of each sample, (B,). Wang et al. 2020, section 3.
 
     BCE(p, y) = -log p_y - log(1 - max_{k != y} p_k): the best other class is pushed down as well.
 
@@ -37,8 +37,8 @@ class MART(AdversarialTraining):
     """Train on PGD's images with a boosted cross-entropy, and weigh agreement with the clean answer by its doubt.
 
     Wang, Zou, Yi, Bailey, Ma and Gu, "Improving adversarial robustness requires revisiting misclassified examples",
-    2020, eq. 11. It replaces the task's loss, label smoothing and class weights included. Accuracy that training logs is
-    that of adversarial images. Batch norm is updated by a pass over the adversarial and then one over the clean batch.
+    2020. It replaces the task's loss, label smoothing and class weights included. Accuracy that training logs is that
+    of adversarial images. Batch norm is updated by a pass over the adversarial and then one over the clean batch.
 
     Args:
         epsilon: radius in pixel units, up to 1 with "linf"; 8/255 = 0.03137 for colour photos.

@@ -16,8 +16,8 @@ class PGDTraining(AdversarialTraining):
     """Minimise the loss of the worst image in the ball, as PGD finds it: min_w E max_{|d| <= epsilon} L(w, x + d, y).
 
     Madry, Makelov, Schmidt, Tsipras and Vladu, "Towards deep learning models resistant to adversarial attacks", 2018,
-    eq. 2.1. The network sees no clean image: loss, accuracy and batch norm's running statistics of training are those of
-    adversarial ones. A step costs ``steps`` forward and backward passes more.
+    eq. 2.1. The network sees no clean image: loss, accuracy and batch norm's running statistics in training are those
+    of adversarial ones. A step costs ``steps`` forward and backward passes more.
 
     Args:
         epsilon: radius in pixel units, up to 1 with "linf"; 0.3 for MNIST, 8/255 = 0.03137 for colour photos.

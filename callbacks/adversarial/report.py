@@ -50,7 +50,8 @@ def print_table(title: str, rows: list[tuple[str, float, int]]) -> None:
 def picture(shown: Shown, epsilon: float, norm: Norm, names: list[str] | None) -> Figure:
     """Three rows of images: clean, adversarial, and their difference, where grey is none.
 
-    Classes are shown by ``names``, or by number where there are none. With "linf" black and white are epsilon away from grey, with "l2" the largest difference of all is.
+    Classes are shown by ``names``, or by number where there are none. With "linf" black and white are epsilon away from
+    grey, with "l2" the largest difference of all is.
     """
     difference = shown.adversarial - shown.clean
     scale = epsilon if norm == "linf" else difference.abs().max().clamp(min=1e-6).item()

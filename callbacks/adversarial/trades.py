@@ -19,7 +19,7 @@ class TRADES(AdversarialTraining):
     """Minimise L(f(x), y) + beta max_{x'} KL(f(x) || f(x')), with x' in the ball around x.
 
     Zhang, Yu, Jiao, Xing, El Ghaoui and Jordan, "Theoretically principled trade-off between robustness and accuracy",
-    2019, section 3 and algorithm 1 (where the weight is 1 / lambda). The attack needs no label: it begins with a normal
+    2019, algorithm 1 (where the weight is 1 / lambda). The attack needs no label: it begins with a normal
     draw of deviation 0.001 and climbs the divergence. Loss and accuracy that training logs are of clean images. Batch
     norm is updated by a pass over the clean and then one over the adversarial batch. A step costs ``steps`` + 1 passes
     more, and one without a gradient.

@@ -14,7 +14,7 @@ from zoo.optim import decays
 def weight_perturbation(parameters: list[Tensor], gamma: float) -> list[Tensor]:
     """v = gamma |w| g / |g| for each matrix and filter bank by itself; 0 for biases and the gains of norms.
 
-    Wu, Xia and Wang 2020, eq. 10, with the layer-wise bound of section 4.1 reached in one step.
+    Wu, Xia and Wang 2020, with the layer-wise bound reached in one step.
 
     Args:
         parameters: each with a gradient.
@@ -31,10 +31,10 @@ class AWP(PerturbedStep):
     """Flatten the loss in the weights too: beside PGDTraining, TRADES or MART, both images and weights are adversarial.
 
     min_w max_{|v_l| <= gamma |w_l|} rho(w + v), with rho the loss of whatever strategy is listed beside it. Wu, Xia and
-    Wang, "Adversarial weight perturbation helps robust generalization", 2020, algorithm 1: the images are made at w, then
-    v is one step up at these images, then the optimizer steps from w with the gradient at w + v. One more evaluation of
-    the batch a step, but no second attack. It narrows the gap between robust accuracy in training and in test; without
-    a strategy beside it, it perturbs plain training.
+    Wang, "Adversarial weight perturbation helps robust generalization", 2020, algorithm 1: the images are made at w,
+    then v is one step up at these images, then the optimizer steps from w with the gradient at w + v. That is one more
+    evaluation of the batch a step, but no second attack. It narrows the gap between robust accuracy in training and in
+    test; without a strategy beside it, it perturbs plain training.
 
     Args:
         gamma: in shares of each layer's norm, positive; 0.005 to 0.01 in the paper. Large values underfit.
