@@ -164,7 +164,8 @@ class RobustEvaluation(Technique):
             judge: Attack = lambda model, x, y: auto_attack(model, x, y, self.epsilon, self.norm)  # noqa: E731
             # What PGD has fooled needs no other judge.
             judged, _ = self._withstands(model, x[:more], y[:more], slow[:more], judge)
-            self._judged.update(more, {"autoattack_accuracy": judged.float().mean()})
+            results = {"autoattack_accuracy": judged, "robust_accuracy_of_judged": slow[:more]}
+            self._judged.update(more, {name: right.float().mean() for name, right in results.items()})
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         found = {**self._meter.compute(), **(self._judged.compute() if self.autoattack else {})}
@@ -181,7 +182,9 @@ class RobustEvaluation(Technique):
             (f"PGD-{self.steps}{again}", found["robust_accuracy"], count),
         ]
         if "autoattack_accuracy" in found:
-            rows.append(("AutoAttack", found["autoattack_accuracy"], judged))
+            # Beside AutoAttack on a part of the images stands PGD on that part, so that both can be compared.
+            rows.append((f"PGD-{self.steps}{again}", found["robust_accuracy_of_judged"], judged))
+            rows.append(("AutoAttack after PGD", found["autoattack_accuracy"], judged))
         print_table(f"accuracy within {ball(self.epsilon, self.norm)}", rows)
         if found["robust_accuracy"] > found["fgsm_accuracy"] + _MASKED:
             notice(
