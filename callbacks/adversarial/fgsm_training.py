@@ -32,7 +32,7 @@ class FGSMTraining(AdversarialTraining):
         epsilon: radius in pixel units, linf, up to 1; 0.3 for MNIST, 8/255 = 0.03137 for colour photos.
         step: length of the step in shares of epsilon; 1.25 is the paper's, 2 fails early, below 1 is weak.
         warmup: share of the run over which the radius grows from 0.
-        check_every: steps between two looks of the guard, each about ten passes over 128 images; 0 never looks.
+        check_every: steps between two looks of the guard, each about twelve passes over 128 images; 0 never looks.
         tolerance: accuracy, in (0, 1], by which PGD may do better than the single step.
         on_collapse: "stop": end the training, the best checkpoint is from before; "restore": also put back the weights
             of the last look that was fine; "lower": put them back, halve the step and go on.

@@ -32,9 +32,10 @@ def attacked(model: nn.Module, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, T
         x, y = x.detach().clone(), y.detach().clone()
         if x.dtype != torch.float32:
             raise DataError(f"an attack takes float32 images, got {x.dtype}")
-        if x.numel() and not bool(((x >= 0) & (x <= 1)).all()):
+        low, high = x.aminmax() if x.numel() else (x.new_zeros(()), x.new_zeros(()))
+        if not bool((low >= 0) & (high <= 1)):
             raise DataError(
-                f"an attack takes images with pixels in [0, 1], got {x.min().item():.3g} to {x.max().item():.3g}; put"
+                f"an attack takes images with pixels in [0, 1], got {low.item():.3g} to {high.item():.3g}; put"
                 " the normalisation into the model with zoo.attacks.pixels.Pixels"
             )
         if any(tensor.is_inference() for tensor in chain(model.parameters(), model.buffers())):
