@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
@@ -37,10 +37,13 @@ class Technique(Callback):
     Attributes:
         supports: the class, or runtime-checkable protocol, that a module must satisfy.
         patience: training batches within which the technique has to act before ``NoEffect`` is raised.
+        selects: the logged quantity by which the run's best epoch is chosen, with "min" or "max"; None leaves that to
+            the task.
     """
 
     supports: ClassVar[type] = ZooModule
     patience: int = 8
+    selects: tuple[str, Literal["min", "max"]] | None = None
     _has_acted: bool = False
     _batches_seen: int = 0
     _displaced: dict[str, Any] = {}  # noqa: RUF012  never changed here: what claimed slots held before

@@ -61,6 +61,16 @@ class ImageDataModule(ZooDataModule):
     def in_features(self) -> int:
         return self.channels * self.size * self.size
 
+    @property
+    def pixel_mean(self) -> tuple[float, ...]:
+        """Mean of the pixels, scaled to [0, 1], that inputs are normalised with; one number a channel."""
+        return self.mean
+
+    @property
+    def pixel_std(self) -> tuple[float, ...]:
+        """Standard deviation that inputs are normalised with."""
+        return self.std
+
     def read(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """((train images, train labels), (test images, test labels)); uint8 (N, C, H, W) and int64 (N,)."""
         raise NotImplementedError

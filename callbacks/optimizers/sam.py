@@ -1,20 +1,12 @@
 """Sharpness-aware minimisation: step with the gradient of the worst point in the neighbourhood."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
-
 import torch
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.plugins.precision import MixedPrecision
-from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.optim import LBFGS, Optimizer
 
-from callbacks.technique import Conflict, NoEffect, Technique
+from callbacks.optimizers.perturbed_step import PerturbedStep
+from callbacks.technique import NoEffect
 from zoo.errors import ZooError
-from zoo.module import SupervisedModule, ZooModule
+from zoo.module import ZooModule
 from zoo.optim import decays
 
 
@@ -45,20 +37,7 @@ def ascent(parameters: list[Tensor], rho: float, eta: float | None = None) -> li
     return [width * gradient * scale for width, gradient in zip(widths, scaled)]
 
 
-@contextmanager
-def untracked_statistics(network: nn.Module) -> Iterator[None]:
-    """Within it, batch norm in training mode uses the batch's statistics without changing its running ones."""
-    tracking = [m for m in network.modules() if isinstance(m, _NormBase) and m.training and m.track_running_stats]
-    for norm in tracking:
-        norm.track_running_stats = False
-    try:
-        yield
-    finally:
-        for norm in tracking:
-            norm.track_running_stats = True
-
-
-class SAM(Technique):
+class SAM(PerturbedStep):
     """Makes each step of any optimizer with the gradient at ``w + e(w)``; two gradients for each step, no more.
 
     Foret et al., "Sharpness-aware minimization for efficiently improving generalization", 2021, eq. 2 and 3; Kwon et
@@ -80,8 +59,6 @@ class SAM(Technique):
         Conflict: in a fit, with gradient accumulation, 16-bit loss scaling, or L-BFGS.
     """
 
-    supports = SupervisedModule
-
     def __init__(self, rho: float = 0.05, adaptive: bool = False, eta: float = 0.01) -> None:
         if rho < 0:
             raise ZooError(f"SAM: rho must not be negative, got {rho}; 0.05 is usual, 1 with adaptive")
@@ -89,55 +66,10 @@ class SAM(Technique):
             raise ZooError(f"SAM: eta must be positive, got {eta}; 0.01 is usual")
         self.rho, self.adaptive, self.eta = rho, adaptive, eta
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "fit" and trainer.accumulate_grad_batches != 1:
-            raise Conflict(
-                f"SAM and trainer.accumulate_grad_batches={trainer.accumulate_grad_batches} do not go together: the"
-                " second gradient would be that of the last batch alone; set it to 1 and raise the batch size"
-            )
-        plugin = trainer.precision_plugin
-        if stage == "fit" and isinstance(plugin, MixedPrecision) and plugin.scaler is not None:
-            raise Conflict(
-                "SAM and trainer.precision=16-mixed do not go together: the loss scaler evaluates a batch only once;"
-                " use bf16-mixed or 32-true"
-            )
-        super().setup(trainer, pl_module, stage)
-
     def attach(self, module: ZooModule) -> None:
         if self.rho == 0:
             raise NoEffect("SAM: rho is 0, which is the optimizer alone at twice the cost; raise it or drop SAM")
+        super().attach(module)
 
-        def wrap(optimizer: Optimizer) -> Optimizer:
-            if isinstance(optimizer, LBFGS):
-                raise Conflict("SAM and LBFGS do not go together: both evaluate a batch several times; drop one")
-            optimizer.register_step_pre_hook(lambda opt, args, kwargs: self._replace_closure(module, opt, args, kwargs))
-            return optimizer
-
-        self.add_optimizer_wrapper(module, wrap)
-
-    def _replace_closure(
-        self, module: ZooModule, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        first = kwargs.get("closure")
-        if first is None:
-            raise Conflict("SAM needs to evaluate a batch twice, and this optimizer was stepped without a closure")
-        return args, {**kwargs, "closure": lambda: self._evaluate_twice(module, optimizer, first)}
-
-    def _evaluate_twice(self, module: ZooModule, optimizer: Optimizer, closure: Callable[[], Any]) -> Any:
-        """Leave the gradients of ``w + e(w)`` with the weights at ``w``; returns the loss at ``w``."""
-        with isolate_rng(include_cuda=module.device.type == "cuda"):
-            loss = closure()
-        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        # The weights are kept rather than the step subtracted again, which would round.
-        before = [p.detach().clone() for p in parameters]
-        with torch.no_grad():
-            torch._foreach_add_(parameters, ascent(parameters, self.rho, self.eta if self.adaptive else None))
-        module.revisiting = True
-        try:
-            with untracked_statistics(module):
-                closure()
-        finally:
-            module.revisiting = False
-            with torch.no_grad():
-                torch._foreach_copy_(parameters, before)
-        return loss
+    def perturbation(self, parameters: list[Tensor]) -> list[Tensor]:
+        return ascent(parameters, self.rho, self.eta if self.adaptive else None)

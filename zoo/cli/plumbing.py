@@ -17,6 +17,7 @@ from callbacks.reporting.figures import Figures
 from callbacks.reporting.interrupt import SaveOnSignal
 from callbacks.reporting.metrics_csv import MetricsCSV
 from callbacks.reporting.progress import Progress
+from callbacks.technique import Conflict, Technique
 from zoo.checkpoint_io import AtomicCheckpointIO
 from zoo.errors import ZooError
 from zoo.module import SupervisedModule
@@ -54,7 +55,7 @@ def default_callbacks(settings: dict[str, Any], model: LightningModule, folder: 
         loggers = [*loggers, MetricsCSV(folder)]
         if settings.get("enable_checkpointing") is not False and not settings.get("fast_dev_run"):
             if not any(isinstance(callback, ModelCheckpoint) for callback in callbacks):
-                callbacks.append(_checkpoint(model, folder))
+                callbacks.append(_checkpoint(model, callbacks, folder))
             callbacks.append(SaveOnSignal(folder / "checkpoints"))
         callbacks.append(Figures(folder))
     if settings.get("enable_progress_bar") is not False:
@@ -70,7 +71,15 @@ def default_callbacks(settings: dict[str, Any], model: LightningModule, folder: 
     }
 
 
-def _checkpoint(model: LightningModule, folder: Path) -> Checkpoint:
+def _checkpoint(model: LightningModule, callbacks: list[Callback], folder: Path) -> Checkpoint:
+    """Keeps the best epoch by what a technique selects, or else by the task's metric."""
+    selecting = [callback for callback in callbacks if isinstance(callback, Technique) and callback.selects]
+    if len(selecting) > 1:
+        names = " and ".join(technique.name for technique in selecting)
+        raise Conflict(f"{names} both say which epoch is best; let only one of them select")
+    for technique in selecting:
+        assert technique.selects is not None
+        return Checkpoint(folder / "checkpoints", *technique.selects)
     if isinstance(model, SupervisedModule):
         return Checkpoint(folder / "checkpoints", f"val/{model.task.monitor}", model.task.mode)
     return Checkpoint(folder / "checkpoints")

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from callbacks.gradients.gradient_clipping import GradientClipping
 from callbacks.optimizers.adamw import AdamW
-from callbacks.optimizers.sam import SAM, ascent, untracked_statistics
+from callbacks.optimizers.perturbed_step import untracked_statistics
+from callbacks.optimizers.sam import SAM, ascent
 from callbacks.optimizers.selection import OptimizerSelection
 from callbacks.optimizers.sgd import SGD
 from callbacks.technique import Conflict, NoEffect, UnsupportedModule
