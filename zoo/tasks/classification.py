@@ -1,6 +1,6 @@
 """One of several classes for each sample."""
 
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +21,16 @@ class Classification(Task):
         loss: any loss of (logits, targets); cross-entropy by default.
         label_smoothing: in [0, 1); 0 trusts every label, 0.1 is usual (Szegedy et al. 2016, section 7).
         class_weights: one weight a class, or "balanced" for n / (num_classes * n_class) of the training split.
+
+    Attributes:
+        temperature: scalar that logits are divided by before they are read or judged, but not in training; 1 unless
+            TemperatureScaling has fitted it.
     """
 
     monitor = "accuracy"
     mode = "max"
     losses = ClassificationLoss
+    temperature: Tensor
 
     def __init__(
         self,
@@ -50,6 +55,7 @@ class Classification(Task):
         elif class_weights is not None:
             weight = torch.tensor(class_weights)
         super().__init__(loss or nn.CrossEntropyLoss(weight=weight, label_smoothing=label_smoothing))
+        self.register_buffer("temperature", torch.ones(()))
         self.num_classes = num_classes
         self.balanced = class_weights == "balanced"
         if isinstance(loss, ClassificationLoss):
@@ -103,11 +109,15 @@ class Classification(Task):
             return 1.0 if weight is None else weight[target]
         return 1.0  # torch divides by the number of samples under soft targets, the zoo's losses always
 
+    def loss(self, prediction: Tensor, batch: Batch) -> Tensor:
+        return super().loss(prediction if self.training else prediction / self.temperature, batch)
+
     def decode(self, prediction: Tensor) -> Tensor:
         """Class probabilities, (B, num_classes)."""
+        prediction = prediction.float() / self.temperature
         if isinstance(self.criterion, ClassificationLoss):
-            return self.criterion.probabilities(prediction.float())
-        return prediction.float().softmax(1)
+            return self.criterion.probabilities(prediction)
+        return prediction.softmax(1)
 
     def quick(self, prediction: Tensor, batch: Batch) -> dict[str, Tensor]:
         return {"accuracy": (prediction.argmax(1) == _hard(batch.y)).float().mean()}
@@ -126,6 +136,10 @@ class Classification(Task):
             },
             compute_groups=False,
         )
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        state_dict.setdefault(f"{prefix}temperature", torch.ones(()))  # weights from before there was one
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def update(self, metrics: MetricCollection | Metric, prediction: Tensor, batch: Batch) -> None:
         metrics.update(self.decode(prediction), _hard(batch.y))
