@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import CombinedLoader
 
 from zoo.batch import Batch, as_batch
+from zoo.module import SupervisedModule
 
 
 class Kept(NamedTuple):
@@ -66,3 +67,13 @@ def validation_batches(trainer: Trainer) -> Iterator[Batch]:
     loader = CombinedLoader(trainer.val_dataloaders).flattened[0]
     for raw in islice(loader, int(limit) if math.isfinite(limit) else None):
         yield as_batch(trainer.strategy.batch_to_device(trainer.precision_plugin.convert_input(raw)))
+
+
+@torch.no_grad()
+def validation_metrics(trainer: Trainer, module: SupervisedModule) -> dict[str, float]:
+    """The task's metrics on ``validation_batches``; within ``borrowed``."""
+    metrics = module.task.metrics().to(trainer.strategy.root_device)
+    with trainer.precision_plugin.val_step_context():
+        for batch in validation_batches(trainer):
+            module.task.update(metrics, module.forward_batch(batch), batch)
+    return {name: float(value) for name, value in metrics.compute().items()}
