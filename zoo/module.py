@@ -220,8 +220,8 @@ class SupervisedModule(ZooModule):
         self._report("test")
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Predictions as a user reads them: probabilities, values in original units."""
-        return self.task.decode(self.forward_batch(as_batch(batch)))
+        """Predictions as a user reads them: probabilities, values in original units and the ends of their intervals."""
+        return self.task.predict(self.forward_batch(as_batch(batch)))
 
     def _evaluate(self, stage: str, batch: Batch) -> None:
         prediction = self.forward_batch(batch)

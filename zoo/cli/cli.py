@@ -21,7 +21,7 @@ from zoo.cli.plumbing import default_callbacks, import_all_pieces, quieten, trai
 from zoo.errors import ZooError
 from zoo.from_run import restrict_imports
 from zoo.init_from import init_from, read_weights
-from zoo.module import ZooModule
+from zoo.module import SupervisedModule, ZooModule
 from zoo.notice import notice
 from zoo.redact import redact
 
@@ -173,7 +173,9 @@ class ZooCLI(LightningCLI):
         """Predict the test split and write the predictions."""
         batches = self.trainer.predict(**kwargs)
         if self.trainer.is_global_zero and isinstance(batches, list):
-            summary.write_predictions(cast(list[Tensor], batches), self.prepared.out or self.folder / "predictions.csv")
+            columns = self.model.task.columns if isinstance(self.model, SupervisedModule) else None
+            file = self.prepared.out or self.folder / "predictions.csv"
+            summary.write_predictions(cast(list[Tensor], batches), file, columns)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         kwargs = super()._prepare_subcommand_kwargs(subcommand)

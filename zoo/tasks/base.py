@@ -76,6 +76,15 @@ class Task(nn.Module, ABC):
         """The network's output as a user reads it: class probabilities, values in original units."""
         return prediction
 
+    def predict(self, prediction: Tensor) -> Tensor:
+        """What ``zoo predict`` writes of the network's output, one row a sample: ``decode``, and what a task adds."""
+        return self.decode(prediction)
+
+    @property
+    def columns(self) -> list[str] | None:
+        """Names of what ``predict`` gives for each sample, where the task knows them."""
+        return None
+
     def quick(self, prediction: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Batch means that are cheap enough for every training step."""
         return {}

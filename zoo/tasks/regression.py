@@ -11,6 +11,7 @@ from zoo.errors import DataError, ZooError
 from zoo.losses.base import RegressionLoss
 from zoo.losses.tweedie import check_not_negative
 from zoo.tasks.base import Task
+from zoo.tasks.interval import IntervalCoverage, IntervalWidth
 
 
 class Regression(Task):
@@ -105,15 +106,38 @@ class Regression(Task):
         low, high = self.criterion.interval(self._outputs(prediction.float()), coverage)
         return low * self.std + self.mean, high * self.std + self.mean
 
+    @property
+    def coverage(self) -> float | None:
+        """The coverage of the interval that metrics and predictions speak of; None where the loss gives none."""
+        return self.criterion.usual_coverage if isinstance(self.criterion, RegressionLoss) else None
+
+    def predict(self, prediction: Tensor) -> Tensor:
+        """Values in original units, (B, num_targets), or each with the ends of its interval, (B, 3 num_targets)."""
+        if self.coverage is None:
+            return self.decode(prediction)
+        low, high = self.interval(prediction, self.coverage)
+        return torch.stack([self.decode(prediction), low, high], -1).flatten(1)
+
+    @property
+    def columns(self) -> list[str]:
+        kinds = ["value"] if self.coverage is None else ["value", "lower", "upper"]
+        return [f"{kind}_{target}" for target in range(self.num_targets) for kind in kinds]
+
     def quick(self, prediction: Tensor, batch: Batch) -> dict[str, Tensor]:
         return {"mae": (self.decode(prediction) - batch.y.reshape(batch.size, -1)).abs().mean()}
 
     def naive(self, train: Tensor, y: Tensor) -> dict[str, float]:
         train, y = train.reshape(len(train), -1).double(), y.reshape(len(y), -1).double()
-        return {
+        found = {
             "mae": (y - train.median(0).values).abs().mean().item(),
             "rmse": (y - train.mean(0)).square().mean().sqrt().item(),
         }
+        if self.coverage is not None:
+            ends = torch.tensor([(1 - self.coverage) / 2, (1 + self.coverage) / 2], dtype=train.dtype)
+            low, high = train.quantile(ends, 0)
+            found["coverage"] = ((low <= y) & (y <= high)).double().mean().item()
+            found["interval_width"] = (high - low).mean().item()
+        return found
 
     def metrics(self) -> MetricCollection:
         metrics: dict[str, Metric] = {
@@ -121,10 +145,17 @@ class Regression(Task):
             "rmse": MeanSquaredError(squared=False),
             "r2": R2Score(),
         }
+        if self.coverage is not None:
+            metrics |= {"coverage": IntervalCoverage(), "interval_width": IntervalWidth()}
         return MetricCollection(cast("dict[str, Metric | MetricCollection]", metrics), compute_groups=False)
 
     def update(self, metrics: MetricCollection | Metric, prediction: Tensor, batch: Batch) -> None:
-        metrics.update(self.decode(prediction), batch.y.reshape(batch.size, -1))
+        target = batch.y.reshape(batch.size, -1)
+        if self.coverage is None:
+            metrics.update(self.decode(prediction), target)
+        else:
+            low, high = self.interval(prediction, self.coverage)
+            metrics.update(self.decode(prediction), target, low=low, high=high)
 
     def _outputs(self, prediction: Tensor) -> Tensor:
         """Raw predictions (B, T k) with the k outputs of each target in a dimension of their own, (B, T, k)."""
