@@ -94,8 +94,12 @@ class Task(nn.Module, ABC):
         target = self.target(batch.y)
         if batch.weight is None:
             return cast(Tensor, self.criterion(prediction, target))
-        per_sample = _unreduced(self.criterion)(prediction, target).reshape(batch.size, -1).mean(1)
-        return (per_sample * batch.weight).sum() / (batch.weight * self.mass(target)).sum()
+        weighted = self.sample_losses(prediction, batch) * batch.weight
+        return weighted.sum() / (batch.weight * self.mass(target)).sum()
+
+    def sample_losses(self, prediction: Tensor, batch: Batch) -> Tensor:
+        """Loss of each sample, (B,), without the weights of samples."""
+        return _unreduced(self.criterion)(prediction, self.target(batch.y)).reshape(batch.size, -1).mean(1)
 
     def mass(self, target: Tensor) -> Tensor | float:
         """What each sample counts as in the mean of the loss, (B,): class weights, where the loss divides by them."""
