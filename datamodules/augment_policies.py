@@ -95,13 +95,14 @@ COLORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "Equalize": lambda images, strength: color.equalize(images),
 }
 OPERATIONS = ("Identity", *MAPS, *COLORS)
+EXTENDED = (*OPERATIONS, "Invert")  # behind the others, which RandAugment and TrivialAugment draw from
 UNSIGNED = ("Posterize", "Solarize")
 BINS = 31
 
 
 @dataclass(frozen=True)
 class Space:
-    """The greatest strength of each operation in a policy; strengths go there from nothing in 31 equal steps.
+    """The greatest strength of each operation in a policy; strengths go there from nothing in equal steps.
 
     Attributes:
         shear: pixels per pixel.
@@ -109,6 +110,7 @@ class Space:
         rotate: degrees.
         enhance: how far the factor of brightness, colour, contrast and sharpness goes from 1.
         posterize: bits that are lost of the 8.
+        bins: strengths of an operation.
     """
 
     shear: float
@@ -117,13 +119,14 @@ class Space:
     rotate: float
     enhance: float
     posterize: int
+    bins: int = BINS
 
     def strengths(self, name: str, height: int, width: int) -> Tensor:
-        """The 31 strengths of an operation, float32, weakest first; zeros where it has none."""
+        """The strengths of an operation, float32 (bins,), weakest first; zeros where it has none."""
         if name == "Posterize":
-            return 8 - (torch.arange(BINS) / ((BINS - 1) / self.posterize)).round()
+            return 8 - (torch.arange(self.bins) / ((self.bins - 1) / self.posterize)).round()
         if name == "Solarize":
-            return torch.linspace(1, 0, BINS)  # the share of 255 at which inversion begins
+            return torch.linspace(1, 0, self.bins)  # the share of 255 at which inversion begins
         greatest = {
             "ShearX": self.shear,
             "ShearY": self.shear,
@@ -135,25 +138,25 @@ class Space:
             "Contrast": self.enhance,
             "Sharpness": self.enhance,
         }
-        return torch.linspace(0, greatest.get(name, 0.0), BINS)
+        return torch.linspace(0, greatest.get(name, 0.0), self.bins)
 
 
 @lru_cache(maxsize=16)
 def _tables(space: Space, height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Strengths (operations, 2 signs, 31) and affine maps (operations, 2, 31, 2, 3).
+    """Strengths (operations, 2 signs, bins) and affine maps (operations, 2, bins, 2, 3).
 
     Sine and cosine are taken on the CPU, once, since their last bit depends on the device and on an image's place in
     the batch.
     """
     strengths, matrices = [], []
-    for name in OPERATIONS:
+    for name in EXTENDED:
         up = space.strengths(name, height, width)
         both = torch.stack([up, up if name in UNSIGNED else -up])
         strengths.append(both)
         matrix = MAPS.get(name)
         for strength in both.flatten().tolist():
             matrices.append(matrix(strength, height, width) if matrix else geometry.IDENTITY)
-    maps = geometry.matrix_tensor(matrices).view(len(OPERATIONS), 2, BINS, 2, 3)
+    maps = geometry.matrix_tensor(matrices).view(len(EXTENDED), 2, space.bins, 2, 3)
     return torch.stack(strengths).to(device), maps.to(device)
 
 
@@ -162,9 +165,9 @@ def apply_operations(images: Tensor, operation: Tensor, sign: Tensor, step: Tens
 
     Args:
         images: uint8 of shape (B, C, H, W).
-        operation: int64 of shape (B,), a place in ``OPERATIONS``.
+        operation: int64 of shape (B,), a place in ``EXTENDED``.
         sign: int64 of shape (B,), 1 turns the strength round where it has a direction.
-        step: int64 of shape (B,), 0 (weakest) .. 30 (strongest).
+        step: int64 of shape (B,), 0 (weakest) .. bins - 1 (strongest).
         space: what the steps mean.
         fill: grey level of pixels that an affine map brings in from outside.
     """
@@ -179,6 +182,7 @@ def apply_operations(images: Tensor, operation: Tensor, sign: Tensor, step: Tens
         lambda images, rows: images,
         lambda images, rows: warp(images, matrices[rows], fill),  # all affine maps in one call
         *(colored(change) for change in COLORS.values()),
+        lambda images, rows: 255 - images,
     ]
     # Identity is branch 0, the affine maps are branch 1, and each colour has its own.
     branch = torch.where(operation <= len(MAPS), operation.clamp(max=1), operation - len(MAPS) + 1)

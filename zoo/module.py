@@ -240,11 +240,11 @@ class SupervisedModule(ZooModule):
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Predictions as a user reads them: probabilities, values in original units; NaN at padded steps."""
         batch = as_batch(batch)
-        decoded = self.task.decode(self.answer(self, batch, batch_idx))
+        said = self.task.predict(self.answer(self, batch, batch_idx))
         if self.task.per_step and batch.lengths is not None:
-            padded = ~padding_mask(batch.lengths, decoded.shape[1])
-            decoded = decoded.masked_fill(padded[..., None], math.nan)
-        return decoded
+            padded = ~padding_mask(batch.lengths, said.shape[1])
+            said = said.masked_fill(padded[..., None], math.nan)
+        return said
 
     def _evaluate(self, stage: str, batch: Batch, index: int) -> None:
         prediction = self.answer(self, batch, index)

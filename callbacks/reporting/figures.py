@@ -1,6 +1,5 @@
 """What a run looks like: its learning curves, its mistakes and its predictions, drawn when a fit ends."""
 
-import copy
 import csv
 import math
 import os
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities import CombinedLoader, rank_zero_warn
@@ -27,6 +25,7 @@ from callbacks.reporting.plots import Curve
 from callbacks.reporting.wandb import WandbRun
 from zoo.batch import as_batch
 from zoo.errors import ZooError
+from zoo.kept import Kept, borrowed, kept_weights
 from zoo.module import SupervisedModule
 from zoo.task import Classification, Regression
 
@@ -65,14 +64,6 @@ class Evaluation(NamedTuple):
     worst: Tensor  # the samples whose true class got the lowest probability, lowest first, (n,)
     images: NDArray[np.uint8] | None  # of those, (n, H, W, 3); None when the inputs are not images
     about: str  # which samples and which weights
-
-
-class Kept(NamedTuple):
-    """The weights that a figure shows; ``epoch`` says when they were the best, None when nothing was judged."""
-
-    state: dict[str, Any] | None = None
-    epoch: int | None = None
-    about: str = "weights at the end"
 
 
 class Figures(Callback):
@@ -130,19 +121,6 @@ class Figures(Callback):
                     logger.log_image(f"figures/{name}", [pixels])
 
 
-def kept_weights(trainer: Trainer) -> Kept:
-    """The best weights from their checkpoint: of the callback that judges before one that keeps the last."""
-    keepers = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
-    keeper = min(keepers, key=lambda keeper: keeper.monitor is None, default=None)
-    if keeper is None or not Path(keeper.best_model_path).is_file():
-        return Kept()
-    read = trainer.strategy.checkpoint_io.load_checkpoint
-    checkpoint = read(keeper.best_model_path, map_location=torch.device("cpu"), weights_only=True)
-    epoch, judged = checkpoint["epoch"] + 1, keeper.monitor is not None
-    about = f"weights of epoch {epoch} ({'the best' if judged else 'the last kept'})"
-    return Kept(checkpoint["state_dict"], epoch if judged else None, about)
-
-
 def evaluate(trainer: Trainer, module: SupervisedModule, kept: Kept, max_samples: int) -> Evaluation:
     """Predict validation samples with the weights that were kept, and leave everything as it was.
 
@@ -155,7 +133,7 @@ def evaluate(trainer: Trainer, module: SupervisedModule, kept: Kept, max_samples
     loader = CombinedLoader(trainer.val_dataloaders).flattened[0]
     ys, predictions, size, seen, every = list[Tensor](), list[Tensor](), 0, 0, 1
     images, worst, certainty = torch.empty(0), torch.empty(0, dtype=torch.long), torch.empty(0)
-    with torch.no_grad(), _borrowed(trainer, module), trainer.precision_plugin.val_step_context():
+    with torch.no_grad(), borrowed(trainer, module), trainer.precision_plugin.val_step_context():
         if kept.state is not None:
             module.load_state_dict(kept.state, strict=True)
         for index, raw in enumerate(islice(loader, int(limit) if math.isfinite(limit) else None)):
@@ -258,25 +236,6 @@ def _warns(what: str) -> Iterator[None]:
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         rank_zero_warn(f"Figures: {what} failed ({type(error).__name__}: {reason}); the run itself is complete")
-
-
-@contextmanager
-def _borrowed(trainer: Trainer, module: LightningModule) -> Iterator[None]:
-    """Evaluate as validation does; then weights, flags, random generators and the trainer's stage are put back."""
-    weights = copy.deepcopy(module.state_dict())
-    flags = [(part, part.training) for part in module.modules()]
-    device = trainer.strategy.root_device
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        try:
-            # Data augment while the trainer trains.
-            trainer.validating = True
-            module.eval()
-            yield
-        finally:
-            trainer.training = True
-            module.load_state_dict(weights)
-            for part, flag in flags:
-                part.training = flag
 
 
 def _pixels(x: Any) -> Tensor | None:

@@ -12,6 +12,12 @@ from zoo.cli.main import main
 FRAGMENTS = [name for name in names() if name.startswith("techniques/")]
 
 
+def train(recipe: str, *options: str) -> None:
+    """One epoch of a small network."""
+    small = ["--model.width=4", "--model.blocks=[1,1]"] if recipe == "cnn/digits" else []
+    main(["fit", "-c", recipe, *options, *small, "--trainer.max_epochs=1", "--trainer.enable_progress_bar=false"])
+
+
 @pytest.mark.parametrize("fragment", FRAGMENTS)
 def test_a_fragment_trains(fragment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -19,8 +25,10 @@ def test_a_fragment_trains(fragment: str, tmp_path: Path, monkeypatch: pytest.Mo
     named = re.match(r"# zoo fit -c (\S+) ", find(fragment).read_text())
     assert named, "a fragment begins with the command that uses it"
     recipe = named[1] if named[1].startswith(("mlp/", "rnn/")) else "cnn/digits"
-    small = ["--model.width=4", "--model.blocks=[1,1]"] if recipe == "cnn/digits" else []
-    main(["fit", "-c", recipe, "-c", fragment, *small, "--trainer.max_epochs=1", "--trainer.enable_progress_bar=false"])
+    if "/distillation/" in fragment:
+        train("cnn/digits")  # the teacher
+        monkeypatch.delenv("ZOO_RUN_DIR")
+    train(recipe, "-c", fragment)
     run = Path("runs", recipe, "latest")
     config = yaml.safe_load((run / "config.yaml").read_text())
     asked = compose([fragment])

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import yaml
-from jsonargparse import set_parsing_settings
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from torch import Tensor
@@ -20,25 +19,17 @@ from zoo.cli.links import add_links, linked_values, wanted_facts
 from zoo.cli.parser import ZooParser, complaints_of
 from zoo.cli.plumbing import default_callbacks, import_all_pieces, quieten, trainer_defaults
 from zoo.errors import ZooError
+from zoo.from_run import restrict_imports
 from zoo.init_from import init_from, read_weights
-from zoo.module import ZooModule
+from zoo.module import SupervisedModule, ZooModule
 from zoo.notice import notice
 from zoo.redact import redact
-
-# Class paths outside these packages are refused unless the user trusts a package by name.
-ALLOWED = [
-    "zoo", "datamodules", "callbacks", "torch.nn", "torch.optim", "torchvision", "torchmetrics", "lightning.pytorch",
-]  # fmt: skip
 
 
 def run(prepared: Prepared, command: "type[ZooCLI] | None" = None) -> None:
     """Build everything that the configuration names and run the command, or ``command`` in its place."""
     quieten()
-    set_parsing_settings(
-        import_path_denylist=["*"],
-        import_path_allowlist=[*ALLOWED, *prepared.trusted],
-        instantiate_subclass_spec_in_any=False,
-    )
+    restrict_imports(*prepared.trusted)
     import_all_pieces(prepared.trusted)
     try:
         (command or ZooCLI)(prepared)
@@ -182,7 +173,9 @@ class ZooCLI(LightningCLI):
         """Predict the test split and write the predictions."""
         batches = self.trainer.predict(**kwargs)
         if self.trainer.is_global_zero and isinstance(batches, list):
-            summary.write_predictions(cast(list[Tensor], batches), self.prepared.out or self.folder / "predictions.csv")
+            columns = self.model.task.columns if isinstance(self.model, SupervisedModule) else None
+            file = self.prepared.out or self.folder / "predictions.csv"
+            summary.write_predictions(cast(list[Tensor], batches), file, columns)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         kwargs = super()._prepare_subcommand_kwargs(subcommand)

@@ -98,10 +98,15 @@ def _best_row(folder: Path, checkpoint: ModelCheckpoint) -> dict[str, float]:
     return choose(reversed(rows), key=lambda row: row[monitor])
 
 
-def write_predictions(predictions: list[torch.Tensor], file: Path) -> None:
+def write_predictions(predictions: list[torch.Tensor], file: Path, columns: list[str] | None = None) -> None:
     """One row a sample: class probabilities with the likeliest class, or values in original units.
 
     Of predictions of classes at each step of a sequence, one row a step, which says which sample's it is.
+
+    Args:
+        predictions: batches of what a module predicts.
+        file: where to.
+        columns: names of the values, where the task knows them.
     """
     import csv
 
@@ -110,7 +115,7 @@ def write_predictions(predictions: list[torch.Tensor], file: Path) -> None:
         return
     rows = torch.cat([p.float().cpu().reshape(len(p), -1) for p in predictions])
     file.parent.mkdir(parents=True, exist_ok=True)
-    is_classes = _are_probabilities(rows)
+    is_classes = columns is None and _are_probabilities(rows)
     with file.open("w", newline="") as handle:
         writer = csv.writer(handle)
         if is_classes:
@@ -118,7 +123,7 @@ def write_predictions(predictions: list[torch.Tensor], file: Path) -> None:
             for sample, (row, label) in enumerate(zip(rows.tolist(), rows.argmax(1).tolist())):
                 writer.writerow([sample, label, *[f"{value:.6g}" for value in row]])
         else:
-            writer.writerow(["sample", *[f"value_{k}" for k in range(rows.shape[1])]])
+            writer.writerow(["sample", *(columns or [f"value_{k}" for k in range(rows.shape[1])])])
             for sample, row in enumerate(rows.tolist()):
                 writer.writerow([sample, *[f"{value:.7g}" for value in row]])
     _console().print(f"{len(rows):,} predictions in {_shown(file)}", highlight=False, soft_wrap=True)

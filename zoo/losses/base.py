@@ -157,6 +157,11 @@ class RegressionLoss(Loss):
         """The single number that is the prediction: outputs (..., k) to (...)."""
         return outputs[..., self.location]
 
+    @property
+    def usual_coverage(self) -> float | None:
+        """The coverage of the interval that reports speak of; None where the loss gives none."""
+        return None
+
     def interval(self, outputs: Tensor, coverage: float) -> tuple[Tensor, Tensor]:
         """Central interval that a target should lie in with probability ``coverage``: two tensors (...)."""
         raise ZooError(

@@ -39,6 +39,10 @@ class GaussianNLL(RegressionLoss):
         variance = self.variance(outputs)
         return 0.5 * ((2 * math.pi * variance).log() + (target - outputs[..., 0]) ** 2 / variance)
 
+    @property
+    def usual_coverage(self) -> float:
+        return 0.9
+
     def interval(self, outputs: Tensor, coverage: float) -> tuple[Tensor, Tensor]:
         check_coverage(coverage)
         half = NormalDist().inv_cdf((1 + coverage) / 2) * self.variance(outputs).sqrt()

@@ -36,6 +36,10 @@ class LaplaceNLL(RegressionLoss):
         scale = self.scale(outputs)
         return (2 * scale).log() + (target - outputs[..., 0]).abs() / scale
 
+    @property
+    def usual_coverage(self) -> float:
+        return 0.9
+
     def interval(self, outputs: Tensor, coverage: float) -> tuple[Tensor, Tensor]:
         check_coverage(coverage)
         half = -math.log(1 - coverage) * self.scale(outputs)

@@ -57,6 +57,12 @@ class Quantile(RegressionLoss):
     def location(self) -> int:
         return self.middle
 
+    @property
+    def usual_coverage(self) -> float | None:
+        """That between the outermost quantiles, where they lie as far from 0 as from 1."""
+        low, high = self.quantiles[0], self.quantiles[-1]
+        return high - low if low < high and abs(low + high - 1) < 1e-6 else None
+
     def interval(self, outputs: Tensor, coverage: float) -> tuple[Tensor, Tensor]:
         check_coverage(coverage)
         places = [self._place((1 - coverage) / 2), self._place((1 + coverage) / 2)]

@@ -82,6 +82,15 @@ class Task(nn.Module, ABC):
         """The network's output as a user reads it: class probabilities, values in original units."""
         return prediction
 
+    def predict(self, prediction: Tensor) -> Tensor:
+        """What ``zoo predict`` writes of the network's output, one row a sample: ``decode``, and what a task adds."""
+        return self.decode(prediction)
+
+    @property
+    def columns(self) -> list[str] | None:
+        """Names of what ``predict`` gives for each sample, where the task knows them."""
+        return None
+
     def quick(self, prediction: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Batch means that are cheap enough for every training step."""
         return {}
@@ -91,8 +100,12 @@ class Task(nn.Module, ABC):
         target = self.target(batch.y)
         if batch.weight is None:
             return cast(Tensor, self.criterion(prediction, target))
-        per_sample = _unreduced(self.criterion)(prediction, target).reshape(batch.size, -1).mean(1)
-        return (per_sample * batch.weight).sum() / (batch.weight * self.mass(target)).sum()
+        weighted = self.sample_losses(prediction, batch) * batch.weight
+        return weighted.sum() / (batch.weight * self.mass(target)).sum()
+
+    def sample_losses(self, prediction: Tensor, batch: Batch) -> Tensor:
+        """Loss of each sample, (B,), without the weights of samples."""
+        return _unreduced(self.criterion)(prediction, self.target(batch.y)).reshape(batch.size, -1).mean(1)
 
     def mass(self, target: Tensor) -> Tensor | float:
         """What each sample counts as in the mean of the loss, (B,): class weights, where the loss divides by them."""

@@ -1,7 +1,7 @@
 """One of several classes for each sample."""
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,10 +23,15 @@ class Classification(ClassLabels):
         loss: any loss of (logits, targets); cross-entropy by default.
         label_smoothing: in [0, 1); 0 trusts every label, 0.1 is usual (Szegedy et al. 2016, section 7).
         class_weights: one weight a class, or "balanced" for n / (num_classes * n_class) of the training split.
+
+    Attributes:
+        temperature: scalar that logits are divided by before they are read or judged, but not in training; 1 unless
+            TemperatureScaling has fitted it.
     """
 
     monitor = "accuracy"
     mode = "max"
+    temperature: Tensor
 
     def __init__(
         self,
@@ -36,6 +41,7 @@ class Classification(ClassLabels):
         class_weights: list[float] | Literal["balanced"] | None = None,
     ) -> None:
         super().__init__(num_classes, loss, label_smoothing, class_weights)
+        self.register_buffer("temperature", torch.ones(()))
 
     def check_targets(self, y: Tensor, where: str) -> None:
         soft = y.is_floating_point() and y.shape[1:] == (self.num_classes,)
@@ -64,9 +70,12 @@ class Classification(ClassLabels):
         check_soft_targets(self.criterion, y)  # MixUp and its kin make them after the data were checked
         return y
 
+    def loss(self, prediction: Tensor, batch: Batch) -> Tensor:
+        return super().loss(prediction if self.training else prediction / self.temperature, batch)
+
     def decode(self, prediction: Tensor) -> Tensor:
         """Class probabilities, (B, num_classes)."""
-        return self.probabilities(prediction)
+        return self.probabilities(prediction.float() / self.temperature)
 
     def quick(self, prediction: Tensor, batch: Batch) -> dict[str, Tensor]:
         return {"accuracy": (prediction.argmax(1) == _hard(batch.y)).float().mean()}
@@ -86,6 +95,10 @@ class Classification(ClassLabels):
             },
             compute_groups=False,
         )
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        state_dict.setdefault(f"{prefix}temperature", torch.ones(()))  # weights from before there was one
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def update(self, metrics: MetricCollection | Metric, prediction: Tensor, batch: Batch) -> None:
         metrics.update(self.decode(prediction), _hard(batch.y))

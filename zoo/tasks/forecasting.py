@@ -100,6 +100,12 @@ class Forecasting(RealValues):
         # A loss of torch wants the targets' shape; one of the zoo takes the k outputs of each target as they are.
         return super().loss(outputs if isinstance(self.criterion, RegressionLoss) else outputs[..., 0], batch)
 
+    @property
+    def columns(self) -> list[str]:
+        kinds = ["value"] if self.coverage is None else ["value", "lower", "upper"]
+        places = [(series, step) for step in range(1, self.horizon + 1) for series in range(self.num_targets)]
+        return [f"{kind}_{series}_step_{step}" for series, step in places for kind in kinds]
+
     def naive(self, train: Tensor, batches: Iterable[Batch]) -> dict[str, dict[str, float]]:
         scores: dict[str, MetricCollection] = {}
         for batch in batches:

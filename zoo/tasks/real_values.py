@@ -113,6 +113,18 @@ class RealValues(Task):
         low, high = self.criterion.interval(self.outputs(prediction.float()), coverage)
         return low * self.std + self.mean, high * self.std + self.mean
 
+    @property
+    def coverage(self) -> float | None:
+        """The coverage of the interval that metrics and predictions speak of; None where the loss gives none."""
+        return self.criterion.usual_coverage if isinstance(self.criterion, RegressionLoss) else None
+
+    def predict(self, prediction: Tensor) -> Tensor:
+        """Values in original units, as ``decode`` has them, or each with the ends of its interval, (B, 3 values)."""
+        if self.coverage is None:
+            return self.decode(prediction)
+        low, high = self.interval(prediction, self.coverage)
+        return torch.stack([self.decode(prediction), low, high], -1).flatten(1)
+
     def outputs(self, prediction: Tensor) -> Tensor:
         """Raw predictions with the k outputs of each target in a dimension of their own, (B, *target_shape, k)."""
         return prediction.reshape(len(prediction), *self.target_shape, self.outputs_per_target)

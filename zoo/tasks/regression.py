@@ -10,6 +10,7 @@ from torchmetrics import MeanAbsoluteError, MeanSquaredError, Metric, MetricColl
 from zoo.batch import Batch
 from zoo.errors import DataError
 from zoo.tasks.base import CONSTANT
+from zoo.tasks.interval import IntervalCoverage, IntervalWidth
 from zoo.tasks.real_values import RealValues
 
 
@@ -41,14 +42,27 @@ class Regression(RealValues):
             )
         self.check_values(y, where)
 
+    @property
+    def columns(self) -> list[str]:
+        kinds = ["value"] if self.coverage is None else ["value", "lower", "upper"]
+        return [f"{kind}_{target}" for target in range(self.num_targets) for kind in kinds]
+
     def quick(self, prediction: Tensor, batch: Batch) -> dict[str, Tensor]:
         return {"mae": (self.decode(prediction) - batch.y.reshape(batch.size, -1)).abs().mean()}
 
     def naive(self, train: Tensor, batches: Iterable[Batch]) -> dict[str, dict[str, float]]:
         train = train.reshape(len(train), -1).double()
         y = torch.cat([batch.y.reshape(batch.size, -1) for batch in batches]).double()
-        mae = (y - train.median(0).values).abs().mean().item()
-        return {CONSTANT: {"mae": mae, "rmse": (y - train.mean(0)).square().mean().sqrt().item()}}
+        found = {
+            "mae": (y - train.median(0).values).abs().mean().item(),
+            "rmse": (y - train.mean(0)).square().mean().sqrt().item(),
+        }
+        if self.coverage is not None:
+            ends = torch.tensor([(1 - self.coverage) / 2, (1 + self.coverage) / 2], dtype=train.dtype)
+            low, high = train.quantile(ends, 0)
+            found["coverage"] = ((low <= y) & (y <= high)).double().mean().item()
+            found["interval_width"] = (high - low).mean().item()
+        return {CONSTANT: found}
 
     def metrics(self) -> MetricCollection:
         metrics: dict[str, Metric] = {
@@ -56,7 +70,14 @@ class Regression(RealValues):
             "rmse": MeanSquaredError(squared=False),
             "r2": R2Score(),
         }
+        if self.coverage is not None:
+            metrics |= {"coverage": IntervalCoverage(), "interval_width": IntervalWidth()}
         return MetricCollection(cast("dict[str, Metric | MetricCollection]", metrics), compute_groups=False)
 
     def update(self, metrics: MetricCollection | Metric, prediction: Tensor, batch: Batch) -> None:
-        metrics.update(self.decode(prediction), batch.y.reshape(batch.size, -1))
+        target = batch.y.reshape(batch.size, -1)
+        if self.coverage is None:
+            metrics.update(self.decode(prediction), target)
+        else:
+            low, high = self.interval(prediction, self.coverage)
+            metrics.update(self.decode(prediction), target, low=low, high=high)

@@ -300,7 +300,7 @@ def test_diabetes_with_uncertainty_in_original_units() -> None:
     assert 0.8 <= covered <= 1.0
     assert 100 < (high - low).mean() < 250
     predicted = quiet_trainer().predict(module, datamodule=data)
-    assert torch.cat(predicted).shape[1] == 1  # type: ignore[arg-type]
+    assert torch.cat(predicted).shape[1] == 3  # type: ignore[arg-type]  # the value and both ends of its interval
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,64 @@
+"""Rebuild the model of a run from what its folder holds: the configuration, and the weights of its best epoch."""
+
+from pathlib import Path
+
+import torch
+import yaml
+from jsonargparse import ArgumentParser, set_parsing_settings
+
+from zoo.errors import ZooError
+from zoo.init_from import read_weights
+from zoo.module import ZooModule
+
+# Class paths outside these packages are refused unless the user trusts a package by name.
+ALLOWED = [
+    "zoo", "datamodules", "callbacks", "torch.nn", "torch.optim", "torchvision", "torchmetrics", "lightning.pytorch",
+]  # fmt: skip
+
+
+def restrict_imports(*trusted: str) -> None:
+    """Let jsonargparse build classes of ``ALLOWED`` and of trusted packages alone, in the whole process from now on."""
+    set_parsing_settings(
+        import_path_denylist=["*"],
+        import_path_allowlist=[*ALLOWED, *trusted],
+        instantiate_subclass_spec_in_any=False,
+    )
+
+
+def model_from_run(run: Path) -> ZooModule:
+    """The trained model of a run folder, on the CPU and in evaluation mode.
+
+    Nothing in the folder is executed: the configuration is plain YAML whose class paths are held against an allow-list
+    (see ``restrict_imports``), the checkpoint is read with ``weights_only``. The random state is left as it was.
+
+    Args:
+        run: a folder with config.yaml and checkpoints/best.ckpt, as ``zoo fit`` leaves it.
+
+    Raises:
+        ZooError: the folder is no run, its configuration names no model of the zoo, or its weights are another's.
+    """
+    file = run / "config.yaml"
+    if not file.is_file():
+        what = "has no config.yaml" if run.is_dir() else "is no folder"
+        raise ZooError(
+            f"{run} is not the folder of a run: it {what}; give one that `zoo fit` made, such as runs/R/latest"
+        )
+    weights = read_weights(run)
+    section = (yaml.safe_load(file.read_text()) or {}).get("model")
+    restrict_imports()
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--model", type=ZooModule)
+    try:
+        with torch.random.fork_rng(devices=[]):  # fresh weights are drawn on the CPU
+            model = parser.instantiate(parser.parse_object({"model": section})).model
+    except ZooError:
+        raise
+    except Exception as error:  # jsonargparse reports some of these as errors of its own kind
+        raise ZooError(f"{file} describes no model that can be built: {' '.join(str(error).split())[:300]}") from error
+    if not isinstance(model, ZooModule):
+        raise ZooError(f"{file} names no model; it is not the configuration of a run")
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ZooError(f"the weights in {run} are not those of the model in its config.yaml: {error}") from error
+    return model.eval()
