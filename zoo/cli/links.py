@@ -17,6 +17,10 @@ LINKS: tuple[tuple[str, str], ...] = (
     ("image_size", "model.init_args.image_size"),
     ("num_classes", "model.init_args.task.init_args.num_classes"),
     ("num_targets", "model.init_args.task.init_args.num_targets"),
+    ("sample_shape", "model.init_args.generator.init_args.sample_shape"),
+    ("sample_shape", "model.init_args.discriminator.init_args.sample_shape"),
+    ("num_classes", "model.init_args.generator.init_args.num_classes"),
+    ("num_classes", "model.init_args.discriminator.init_args.num_classes"),
 )
 
 
@@ -54,7 +58,7 @@ class Fact:
 def linked_values(section: Namespace, data: LightningDataModule) -> dict[tuple[str, ...], Any]:
     """The facts that this configuration's model took over, by their place in the configuration."""
     wanted = wanted_facts(section)
-    return {tuple(target.split(".")): Fact(fact, wanted)(data) for fact, target in LINKS if fact in wanted}
+    return {tuple(target.split(".")): Fact(fact, wanted)(data) for fact, target in LINKS if target in section}
 
 
 def refuse_contradictions(section: Namespace, built: Namespace, argv: list[str]) -> None:

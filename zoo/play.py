@@ -1,0 +1,57 @@
+"""One step of an adversarial game: what the discriminator was shown and said, and the functions that judge it."""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from zoo.batch import Batch
+
+if TYPE_CHECKING:
+    from zoo.gan import GAN
+
+
+class Play(NamedTuple):
+    """What a discriminator was shown in one step, and what it said.
+
+    Attributes:
+        real, fake: samples as the discriminator saw them, (B, *sample_shape); they require a gradient where there are
+            penalties.
+        y: labels of both, (B,); None without conditioning.
+        real_logits, fake_logits: (B,), float32.
+        step: which step of the discriminator this is, counted from 0 over the whole run.
+    """
+
+    real: Tensor
+    fake: Tensor
+    y: Tensor | None
+    real_logits: Tensor
+    fake_logits: Tensor
+    step: int
+
+
+DiscriminatorLoss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+GeneratorLoss: TypeAlias = Callable[[Tensor, Callable[[], Tensor]], Tensor]
+DiscriminatorPenalty: TypeAlias = Callable[["GAN", Play], Tensor]
+DiscriminatorTransform: TypeAlias = Callable[["GAN", Tensor], Tensor]
+Observer: TypeAlias = Callable[["GAN", Play], None]
+
+
+def non_saturating_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """mean softplus(-D(x)) + mean softplus(D(G(z))), a cross-entropy. Goodfellow et al. 2014, eq. 1."""
+    return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+
+def non_saturating_generator(fake: Tensor, real: Callable[[], Tensor]) -> Tensor:
+    """mean softplus(-D(G(z))), whose gradient does not vanish where the fakes are found out. Goodfellow et al. 2014."""
+    return F.softplus(-fake).mean()
+
+
+def parts(batch: Batch, count: int) -> Iterator[Batch]:
+    """Deal a batch out in parts of nearly equal size."""
+    if count == 1:
+        yield batch
+        return
+    for x, y in zip(batch.x.tensor_split(count), batch.y.tensor_split(count)):
+        yield Batch(x, y)
