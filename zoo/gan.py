@@ -12,7 +12,6 @@ from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy, SingleDe
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim.lr_scheduler import LRScheduler
 
 from zoo.batch import Batch, as_batch
 from zoo.errors import DataError, ZooError
@@ -27,8 +26,8 @@ from zoo.play import (
     GeneratorLoss,
     Observer,
     Play,
-    non_saturating_discriminator,
-    non_saturating_generator,
+    logistic_discriminator,
+    logistic_generator,
     parts,
 )
 from zoo.randomness import key, run_seed
@@ -86,8 +85,8 @@ class GAN(ZooModule):
         self.discriminator_micro_batches = discriminator_micro_batches
         self.generator_micro_batches = generator_micro_batches
         self.class_weight = class_weight
-        self.discriminator_loss: DiscriminatorLoss = non_saturating_discriminator
-        self.generator_loss: GeneratorLoss = non_saturating_generator
+        self.discriminator_loss: DiscriminatorLoss = logistic_discriminator
+        self.generator_loss: GeneratorLoss = logistic_generator
         self.discriminator_penalties: dict[str, DiscriminatorPenalty] = {}
         self.discriminator_transforms: dict[str, DiscriminatorTransform] = {}
         self.observers: dict[str, Observer] = {}
@@ -112,7 +111,7 @@ class GAN(ZooModule):
         self.generator_step(share, generator)
         self._average_buffers()
         for config in self.trainer.lr_scheduler_configs:
-            cast(LRScheduler, config.scheduler).step()
+            config.scheduler.step()  # type: ignore[call-arg]  # none of those that wait for a metric
 
     def discriminator_step(self, batch: Batch, optimizer: LightningOptimizer, index: int) -> None:
         """One step of the discriminator on real samples and as many fakes; ``index`` counts within the round."""

@@ -38,12 +38,19 @@ DiscriminatorTransform: TypeAlias = Callable[["GAN", Tensor], Tensor]
 Observer: TypeAlias = Callable[["GAN", Play], None]
 
 
-def non_saturating_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """mean softplus(-D(x)) + mean softplus(D(G(z))), a cross-entropy. Goodfellow et al. 2014, eq. 1."""
-    return F.softplus(-real).mean() + F.softplus(fake).mean()
+def logistic_discriminator(real: Tensor, fake: Tensor, real_label: float = 1.0) -> Tensor:
+    """Cross-entropy of real against fake, with s = ``real_label`` as the target of real samples::
+
+        mean s softplus(-D(x)) + (1 - s) softplus(D(x)) + mean softplus(D(G(z)))
+
+    Goodfellow et al., "Generative adversarial nets", 2014, eq. 1; the target s is one-sided label smoothing, Salimans
+    et al., "Improved techniques for training GANs", 2016, section 3.4.
+    """
+    # softplus(d) = softplus(-d) + d
+    return (F.softplus(-real) + (1 - real_label) * real).mean() + F.softplus(fake).mean()
 
 
-def non_saturating_generator(fake: Tensor, real: Callable[[], Tensor]) -> Tensor:
+def logistic_generator(fake: Tensor, real: Callable[[], Tensor]) -> Tensor:
     """mean softplus(-D(G(z))), whose gradient does not vanish where the fakes are found out. Goodfellow et al. 2014."""
     return F.softplus(-fake).mean()
 
