@@ -48,6 +48,8 @@ class Consistency(GameTechnique):
     def penalty(self, module: GAN, play: Play) -> Tensor:
         """What is added to the discriminator's loss."""
         total = play.real_logits.new_zeros(())
+        if self.weight > 0 or self.final_weight or self.fake_weight > 0:
+            self.acted()  # a run may be taken up where the weight is 0
         weight = self.strength(module, self.weight, self.final_weight, self.share)
         for strength, x, logits in (
             (weight, play.real, play.real_logits),

@@ -56,6 +56,7 @@ class DiffAugment(GameTechnique):
 
     def transform(self, module: GAN, x: Tensor) -> Tensor:
         """The images changed, (B, C, H, W)."""
+        self.acted()
         for change in self.policy:
             x = _CHANGES[change](x)
         return x

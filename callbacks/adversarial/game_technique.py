@@ -2,14 +2,13 @@
 
 import math
 
-from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from callbacks.technique import Technique, UnsupportedModule
 from zoo.errors import ZooError
 from zoo.gan import GAN
 from zoo.module import ZooModule
-from zoo.play import DiscriminatorPenalty, DiscriminatorTransform, Observer, Play
+from zoo.play import DiscriminatorPenalty, DiscriminatorTransform, Observer
 
 
 def linear_strength(progress: float, start: float, end: float | None, share: float) -> float:
@@ -27,31 +26,21 @@ def linear_strength(progress: float, start: float, end: float | None, share: flo
 
 
 class GameTechnique(Technique):
-    """Base of techniques for adversarial games."""
+    """Base of techniques for adversarial games.
+
+    What is lazy, or fades in the course of the run, says itself by ``acted`` that it is at work: a run that is resumed
+    may meet it at rest for longer than the patience of ``NoEffect``.
+    """
 
     supports = GAN
 
     def add_discriminator_penalty(self, module: GAN, function: DiscriminatorPenalty) -> None:
-        """Add a scalar to the discriminator's loss; acts when that scalar has a gradient."""
-
-        def watched(module: GAN, play: Play) -> Tensor:
-            penalty = function(module, play)
-            if penalty.requires_grad:
-                self.acted()
-            return penalty
-
-        module.discriminator_penalties[self.name] = watched
+        """Add a scalar to the discriminator's loss."""
+        module.discriminator_penalties[self.name] = function
 
     def add_discriminator_transform(self, module: GAN, function: DiscriminatorTransform) -> None:
-        """Change what the discriminator sees; acts when it comes back as another tensor."""
-
-        def watched(module: GAN, x: Tensor) -> Tensor:
-            changed = function(module, x)
-            if changed is not x:
-                self.acted()
-            return changed
-
-        module.discriminator_transforms[self.name] = watched
+        """Change what the discriminator sees, in the steps of both players."""
+        module.discriminator_transforms[self.name] = function
 
     def add_observer(self, module: GAN, function: Observer) -> None:
         """Be told of each step of the discriminator."""

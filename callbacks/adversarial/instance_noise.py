@@ -31,6 +31,8 @@ class InstanceNoise(GameTechnique):
 
     def transform(self, module: GAN, x: Tensor) -> Tensor:
         """The samples with noise."""
+        if self.std > 0 or self.final_std:
+            self.acted()  # a run may be taken up when the noise is gone
         std = self.strength(module, self.std, self.final_std, self.share)
         return x + std * torch.randn_like(x) if std > 0 else x
 

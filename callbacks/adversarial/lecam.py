@@ -68,8 +68,8 @@ class LeCam(GameTechnique):
             now = module.trainer.strategy.reduce(now, reduce_op="mean")
         self.anchors = now if self.anchors is None else torch.lerp(now, self.anchors.to(now.device), self.decay)
         weight = self.strength(module, self.weight, self.final_weight, self.share)
-        if weight > 0:
-            self.acted()
+        if self.weight > 0 or self.final_weight:
+            self.acted()  # the penalty itself waits for the warm-up
         if play.step < self.warmup or weight == 0:
             return play.real_logits.new_zeros(())
         return weight * lecam(play.real_logits, play.fake_logits, self.anchors[0], self.anchors[1])

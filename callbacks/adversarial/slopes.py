@@ -58,6 +58,8 @@ class SlopePenalty(GameTechnique, ABC):
 
     def weighted(self, module: GAN, play: Play) -> Tensor:
         """What is added to the discriminator's loss."""
+        if self.weight > 0 or self.final_weight:
+            self.acted()  # a run may be taken up between two turns of a long interval, or where the weight is 0
         weight = self.strength(module, self.weight, self.final_weight, self.share)
         if play.step % self.interval or weight == 0:
             return play.real_logits.new_zeros(())

@@ -34,7 +34,7 @@ def test_every_step_of_the_critic_is_clipped() -> None:
     gan = ring_gan(discriminator_steps=5)
     fit(gan, Wasserstein(0.05), Watch(), data=None)
     assert len(seen) == 25
-    assert max(seen) <= 0.05
+    assert max(seen) <= 0.05 + 1e-8
     assert largest(gan.generator) > 0.05
 
 
