@@ -18,8 +18,11 @@ def test_a_fragment_trains(fragment: str, tmp_path: Path, monkeypatch: pytest.Mo
     # The first line of a fragment says with which recipe; one that needs no download stands in for the larger ones.
     named = re.match(r"# zoo fit -c (\S+) ", find(fragment).read_text())
     assert named, "a fragment begins with the command that uses it"
-    recipe = named[1] if named[1].startswith("mlp/") else "cnn/digits"
-    small = ["--model.width=4", "--model.blocks=[1,1]"] if recipe == "cnn/digits" else []
+    recipe = named[1] if named[1].startswith(("mlp/", "gan/")) else "cnn/digits"
+    small = {
+        "cnn/digits": ["--model.width=4", "--model.blocks=[1,1]"],
+        "gan/digits_plain": ["--model.generator.width=4", "--model.discriminator.width=4"],
+    }.get(recipe, [])
     main(["fit", "-c", recipe, "-c", fragment, *small, "--trainer.max_epochs=1", "--trainer.enable_progress_bar=false"])
     run = Path("runs", recipe, "latest")
     config = yaml.safe_load((run / "config.yaml").read_text())
