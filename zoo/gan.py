@@ -186,15 +186,17 @@ class GAN(ZooModule):
             self.manual_backward(loss, inputs=_parameters(optimizer))
 
     def _average_gradients(self, optimizer: LightningOptimizer) -> None:
-        self._average([p.grad for p in _parameters(optimizer) if p.grad is not None])
+        if self.trainer.world_size > 1:
+            self._average([p.grad for p in _parameters(optimizer) if p.grad is not None])
 
     def _average_buffers(self) -> None:
         """Running statistics become the mean over processes; those of the first alone would count for all else."""
-        self._average([b for b in self.buffers() if b.is_floating_point()])
+        if self.trainer.world_size > 1:
+            self._average([b for b in self.buffers() if b.is_floating_point()])
 
     @torch.no_grad()
     def _average(self, tensors: list[Tensor]) -> None:
-        if self.trainer.world_size == 1 or not tensors:
+        if not tensors:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])  # one message instead of one a tensor
         mean = cast(Tensor, self.trainer.strategy.reduce(flat, reduce_op="mean"))

@@ -55,6 +55,8 @@ class GeneratorEMA(GameTechnique):
         self.half_life, self.ramp = half_life, ramp
         self.average: Generator | None = None
         self.seen = 0
+        self._floats: tuple[list[Tensor], list[Tensor]] = ([], [])  # of the average and of the generator
+        self._counters: tuple[list[Tensor], list[Tensor]] = ([], [])  # such as batches that a norm has seen
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
@@ -76,22 +78,22 @@ class GeneratorEMA(GameTechnique):
         self.average.to(pl_module.device)
         if self.seen == 0:  # the copy was made before init schemes ran
             self.average.load_state_dict(pl_module.generator.state_dict())
+        pairs = list(zip(_tensors(self.average), _tensors(pl_module.generator), strict=True))
+        self._floats = _unzip([pair for pair in pairs if pair[0].is_floating_point()])
+        self._counters = _unzip([pair for pair in pairs if not pair[0].is_floating_point()])
 
     @torch.no_grad()
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, GAN)
-        assert self.average is not None
         images = as_batch(batch).size // pl_module.discriminator_steps * trainer.world_size
         self.seen += images
         decay = half_life_decay(images, self.half_life, self.seen, self.ramp)
-        averaged, current = _tensors(self.average), _tensors(pl_module.generator)
-        floats = [k for k, tensor in enumerate(averaged) if tensor.is_floating_point()]
-        torch._foreach_lerp_([averaged[k] for k in floats], [current[k] for k in floats], 1 - decay)
-        for mean, now in zip(averaged, current):
-            if not mean.is_floating_point():  # counters, such as batches that a norm has seen
-                mean.copy_(now)
+        averaged, current = self._floats
+        torch._foreach_lerp_(averaged, current, 1 - decay)
+        for counter, now in zip(*self._counters):
+            counter.copy_(now)
         self.acted()
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
@@ -123,3 +125,7 @@ class GeneratorEMA(GameTechnique):
 
 def _tensors(network: nn.Module) -> list[Tensor]:
     return [*network.parameters(), *network.buffers()]
+
+
+def _unzip(pairs: list[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+    return [first for first, _ in pairs], [second for _, second in pairs]
