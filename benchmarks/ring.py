@@ -26,7 +26,7 @@ from datamodules.ring import covered_modes, good_fraction, mode_centres
 from zoo.cli.main import main as zoo
 from zoo.cli.sample import load_game
 
-SAMPLES, MODES, RADIUS, STD = 8_000, 8, 2.0, 0.02
+SAMPLES, MODES, RADIUS, STD = 8_000, 8, 2.0, 0.05
 # What makes the plain game of the recipe: the logistic loss alone, at the same rates and in the same time.
 PLAIN: dict[str, Any] = {"trainer": {"callbacks": []}}
 GAMES = {"RpGAN + R1 + R2": [], "plain GAN": [PLAIN]}

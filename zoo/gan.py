@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo.batch import Batch, as_batch
 from zoo.errors import DataError, ZooError
-from zoo.generators.base import Discriminator, Generator, check_pair
+from zoo.generators.base import Discriminator, Generator, check_pair, check_samples
 from zoo.generators.sampling import draw_samples
 from zoo.meter import Meter
 from zoo.module import ZooModule
@@ -26,8 +26,11 @@ from zoo.play import (
     GeneratorLoss,
     Observer,
     Play,
+    average_over_processes,
     logistic_discriminator,
     logistic_generator,
+    no_closure,
+    parameters,
     parts,
 )
 from zoo.randomness import key, run_seed
@@ -139,7 +142,7 @@ class GAN(ZooModule):
             self._meters["discriminator"].update(part.size, {"discriminator_loss": adversarial, **logits})
         self._average_gradients(optimizer)
         # Not through Lightning's wrapper, which would count a step of the discriminator as one of the run.
-        self.trainer.strategy.optimizer_step(optimizer.optimizer, _nothing, self)
+        self.trainer.strategy.optimizer_step(optimizer.optimizer, no_closure, self)
 
     def generator_step(self, batch: Batch, optimizer: LightningOptimizer) -> None:
         """One step of the generator with as many fakes as ``batch`` has real samples."""
@@ -183,25 +186,16 @@ class GAN(ZooModule):
         # DDP would wait for the gradients of both players.
         blocked = strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext()
         with blocked:
-            self.manual_backward(loss, inputs=_parameters(optimizer))
+            self.manual_backward(loss, inputs=parameters(optimizer))
 
     def _average_gradients(self, optimizer: LightningOptimizer) -> None:
         if self.trainer.world_size > 1:
-            self._average([p.grad for p in _parameters(optimizer) if p.grad is not None])
+            average_over_processes(self.trainer.strategy, [p.grad for p in parameters(optimizer) if p.grad is not None])
 
     def _average_buffers(self) -> None:
         """Running statistics become the mean over processes; those of the first alone would count for all else."""
         if self.trainer.world_size > 1:
-            self._average([b for b in self.buffers() if b.is_floating_point()])
-
-    @torch.no_grad()
-    def _average(self, tensors: list[Tensor]) -> None:
-        if not tensors:
-            return
-        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])  # one message instead of one a tensor
-        mean = cast(Tensor, self.trainer.strategy.reduce(flat, reduce_op="mean"))
-        for tensor, part in zip(tensors, mean.split([tensor.numel() for tensor in tensors])):
-            tensor.copy_(part.view_as(tensor))
+            average_over_processes(self.trainer.strategy, [b for b in self.buffers() if b.is_floating_point()])
 
     def configure_optimizers(self) -> Any:
         configs = cast(tuple[dict[str, Any], ...], super().configure_optimizers())
@@ -303,22 +297,13 @@ class GAN(ZooModule):
         return {f"train/{name}/lr": optimizer.param_groups[0]["lr"] for name, optimizer in optimizers}
 
     def _check_data(self, data: LightningDataModule) -> None:
-        shape, limits = getattr(data, "sample_shape", None), getattr(data, "sample_range", None)
-        if shape is not None and list(shape) != self.generator.sample_shape:
-            raise ZooError(
-                f"the generator makes samples of shape {self.generator.sample_shape}, {type(data).__name__} has {shape}"
-            )
-        if len(self.generator.sample_shape) == 3 and limits is not None and limits != (-1.0, 1.0):
-            raise ZooError(
-                f"the generator makes images in [-1, 1], but {type(data).__name__} normalises them to"
-                f" [{limits[0]:.3g}, {limits[1]:.3g}]; set --data.normalize symmetric"
-            )
-        parts = self.discriminator_steps * max(self.discriminator_micro_batches, self.generator_micro_batches)
+        check_samples(self.generator, data)
+        dealt = self.discriminator_steps * max(self.discriminator_micro_batches, self.generator_micro_batches)
         normalised = any(isinstance(module, _BatchNorm) for module in self.modules())
-        least, last = parts * (2 if normalised else 1), getattr(data, "last_batch_size", None)
+        least, last = dealt * (2 if normalised else 1), getattr(data, "last_batch_size", None)
         if last is not None and last < least:
             raise DataError(
-                f"{type(data).__name__} train: the last batch holds {last} samples, and a round of {parts} parts needs"
+                f"{type(data).__name__} train: the last batch holds {last} samples, and a round of {dealt} parts needs"
                 f" {least}; set --data.drop_last true or change --data.batch_size"
             )
 
@@ -330,11 +315,3 @@ class GAN(ZooModule):
         super().on_load_checkpoint(checkpoint)
         for name, state in checkpoint.get("zoo", {}).get("meters", {}).items():
             self._meters[name].load_state_dict(state, self.device)
-
-
-def _parameters(optimizer: LightningOptimizer) -> list[Tensor]:
-    return [parameter for group in optimizer.optimizer.param_groups for parameter in group["params"]]
-
-
-def _nothing() -> None:
-    """The closure of a step whose gradients are there already."""

@@ -1,8 +1,11 @@
 """One step of an adversarial game: what the discriminator was shown and said, and the functions that judge it."""
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
+import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.strategies import Strategy
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -62,3 +65,23 @@ def parts(batch: Batch, count: int) -> Iterator[Batch]:
         return
     for x, y in zip(batch.x.tensor_split(count), batch.y.tensor_split(count)):
         yield Batch(x, y)
+
+
+@torch.no_grad()
+def average_over_processes(strategy: Strategy, tensors: list[Tensor]) -> None:
+    """Replace each tensor by its mean over all processes, in place, with one message for all of them."""
+    if not tensors:
+        return
+    flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+    mean = cast(Tensor, strategy.reduce(flat, reduce_op="mean"))
+    for tensor, part in zip(tensors, mean.split([tensor.numel() for tensor in tensors])):
+        tensor.copy_(part.view_as(tensor))
+
+
+def parameters(optimizer: LightningOptimizer) -> list[Tensor]:
+    """All parameters that the optimizer steps."""
+    return [parameter for group in optimizer.optimizer.param_groups for parameter in group["params"]]
+
+
+def no_closure() -> None:
+    """The closure of a step whose gradients are there already."""

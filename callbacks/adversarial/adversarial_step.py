@@ -1,6 +1,6 @@
 """Base of the adversarial steps: what each player minimises, as functions of logits alone."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 
 from torch import Tensor
@@ -12,7 +12,7 @@ from zoo.gan import GAN
 from zoo.module import ZooModule
 
 
-class AdversarialStep(GameTechnique, ABC):
+class AdversarialStep(GameTechnique):
     """Base of the adversarial steps; a game has one."""
 
     @abstractmethod

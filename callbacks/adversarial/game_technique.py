@@ -1,6 +1,7 @@
 """Base of the techniques for adversarial games: how they fill its slots, and strengths that change in the run."""
 
 import math
+from abc import ABC, abstractmethod
 
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -25,7 +26,7 @@ def linear_strength(progress: float, start: float, end: float | None, share: flo
     return start if end is None else start + (end - start) * min(progress / share, 1.0)
 
 
-class GameTechnique(Technique):
+class GameTechnique(Technique, ABC):
     """Base of techniques for adversarial games.
 
     What is lazy, or fades in the course of the run, says itself by ``acted`` that it is at work: a run that is resumed
@@ -33,6 +34,10 @@ class GameTechnique(Technique):
     """
 
     supports = GAN
+
+    @abstractmethod
+    def attach(self, module: ZooModule) -> None:
+        """Fill slots of a game."""
 
     def add_discriminator_penalty(self, module: GAN, function: DiscriminatorPenalty) -> None:
         """Add a scalar to the discriminator's loss."""

@@ -1,6 +1,6 @@
 """Penalties on the slope of the discriminator: its gradient by the samples, in float32, differentiable again."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 
 import torch
 from torch import Tensor
@@ -30,7 +30,7 @@ def slopes(module: GAN, x: Tensor, y: Tensor | None, logits: Tensor | None = Non
     return gradient.flatten(1).float().square().sum(1)
 
 
-class SlopePenalty(GameTechnique, ABC):
+class SlopePenalty(GameTechnique):
     """Base of the penalties on the discriminator's slope.
 
     Args:

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
+from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
 from zoo.errors import ZooError
@@ -104,3 +105,17 @@ def check_pair(generator: Generator, discriminator: Discriminator) -> None:
             raise ZooError(
                 f"{type(generator).__name__} has {fact}={made}, {type(discriminator).__name__} {judged}; {hint}"
             )
+
+
+def check_samples(generator: Generator, data: LightningDataModule) -> None:
+    """Raise ZooError unless the generator can make samples like those of ``data``: of their shape, in their range."""
+    shape, limits = getattr(data, "sample_shape", None), getattr(data, "sample_range", None)
+    if shape is not None and list(shape) != generator.sample_shape:
+        raise ZooError(
+            f"the generator makes samples of shape {generator.sample_shape}, {type(data).__name__} has {shape}"
+        )
+    if len(generator.sample_shape) == 3 and limits is not None and limits != (-1.0, 1.0):
+        raise ZooError(
+            f"the generator makes images in [-1, 1], but {type(data).__name__} normalises them to"
+            f" [{limits[0]:.3g}, {limits[1]:.3g}]; set --data.normalize symmetric"
+        )
