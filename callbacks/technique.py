@@ -61,15 +61,18 @@ class Technique(Callback):
         if stage != "fit":
             return
         if not isinstance(pl_module, ZooModule) or not isinstance(pl_module, self.supports):
-            raise UnsupportedModule(
-                f"{self.name} does not support {type(pl_module).__name__}: it needs a {self.supports.__name__};"
-                f" drop {self.name} or choose another model"
-            )
+            raise self._unsupported(pl_module, self.supports)
         for other in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(other, Technique) and other is not self and other.name == self.name:
                 raise Conflict(f"{self.name} stands twice in the list of callbacks; drop one of them")
         self._has_acted, self._batches_seen = False, 0
         self._or_blame_freezers(pl_module, lambda: self.attach(pl_module))
+
+    def _unsupported(self, module: LightningModule, needed: type) -> UnsupportedModule:
+        return UnsupportedModule(
+            f"{self.name} does not support {type(module).__name__}: it needs a {needed.__name__}; drop {self.name} or"
+            " choose another model"
+        )
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit" and isinstance(pl_module, ZooModule):
@@ -178,6 +181,8 @@ class Technique(Callback):
 
     def add_batch_transform(self, module: ZooModule, function: BatchTransform) -> None:
         """Change training batches; acts when a batch comes back as another object."""
+        if not isinstance(module, SupervisedModule):  # the only family whose loop reads this slot
+            raise self._unsupported(module, SupervisedModule)
 
         def watched(module: ZooModule, batch: Batch) -> Batch:
             changed = function(module, batch)
@@ -189,6 +194,8 @@ class Technique(Callback):
 
     def add_penalty(self, module: ZooModule, function: Penalty) -> None:
         """Add a scalar to the loss; acts when that scalar has a gradient."""
+        if not isinstance(module, SupervisedModule):  # a game has two losses, with slots of their own
+            raise self._unsupported(module, SupervisedModule)
 
         def watched(module: ZooModule, batch: Batch, output: Output) -> Tensor:
             penalty = function(module, batch, output)

@@ -106,6 +106,16 @@ class ZooDataModule(LightningDataModule):
         raise self._lacks("horizon", "it has nothing to forecast")
 
     @property
+    def sample_shape(self) -> list[int]:
+        """Shape of one sample as networks see it: [channels, height, width] of images, [in_features] of vectors."""
+        return [self.in_features]
+
+    @property
+    def sample_range(self) -> tuple[float, float] | None:
+        """The least and the greatest number that a sample can hold; None where there is no bound."""
+        return None
+
+    @property
     def cardinalities(self) -> list[int]:
         """How many codes each categorical column has; such columns come last, and are none unless a table says so."""
         return []

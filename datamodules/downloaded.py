@@ -77,7 +77,8 @@ class DownloadedImages(DownloadedFiles, ImageDataModule):
 
     Args:
         root: folder of all data sets; None is the environment variable ZOO_DATA, else a cache folder.
-        batch_size, val_fraction, augment, split_seed, eval_batch_size, drop_last, num_workers: see ImageDataModule.
+        batch_size, val_fraction, augment, split_seed, eval_batch_size, drop_last, num_workers, normalize: see
+            ImageDataModule.
     """
 
     def __init__(
@@ -90,8 +91,11 @@ class DownloadedImages(DownloadedFiles, ImageDataModule):
         eval_batch_size: int = 512,
         drop_last: bool = False,
         num_workers: int = 0,
+        normalize: Literal["train", "symmetric"] = "train",
     ) -> None:
-        super().__init__(batch_size, val_fraction, augment, split_seed, eval_batch_size, drop_last, num_workers)
+        super().__init__(
+            batch_size, val_fraction, augment, split_seed, eval_batch_size, drop_last, num_workers, normalize
+        )
         self.root = data_root(root)
 
     def load(self) -> dict[str, Dataset[Any]]:

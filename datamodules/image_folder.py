@@ -37,7 +37,8 @@ class ImageFolder(ImageDataModule):
     Args:
         root: the folder with ``train`` in it.
         image_size: height and width in pixels that pictures are brought to; 224 for most pretrained backbones.
-        normalize: by mean and deviation of the training pictures, or by ImageNet's for a pretrained backbone.
+        normalize: by mean and deviation of the training pictures, by ImageNet's for a pretrained backbone, or pixels to
+            [-1, 1] for a GAN.
         batch_size, val_fraction, augment, split_seed, eval_batch_size, drop_last, num_workers: see ImageDataModule.
 
     Raises:
@@ -52,7 +53,7 @@ class ImageFolder(ImageDataModule):
         self,
         root: str,
         image_size: int = 64,
-        normalize: Literal["train", "imagenet"] = "train",
+        normalize: Literal["train", "imagenet", "symmetric"] = "train",
         batch_size: int | Literal["full"] = 64,
         val_fraction: float = 0.1,
         augment: list[ImageTransform] | None = None,
@@ -70,7 +71,7 @@ class ImageFolder(ImageDataModule):
             raise DataError(
                 f"ImageFolder: {self.root / 'train'} has {len(self.classes)} class folders, at least 2 needed"
             )
-        self.mean, self.std = _IMAGENET
+        self.mean, self.std = ((0.5,) * 3, (0.5,) * 3) if normalize == "symmetric" else _IMAGENET
 
     def load(self) -> dict[str, Dataset[Any]]:
         listed = {name: self._list(name) for name in ("train", "val", "test") if (self.root / name).is_dir()}

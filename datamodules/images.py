@@ -23,6 +23,7 @@ class ImageDataModule(ZooDataModule):
         augment: transforms of training images, applied in order before normalisation.
         split_seed: decides which images are held out; not the seed of the run, so that seeds share a split.
         eval_batch_size, drop_last, num_workers: see ZooDataModule.
+        normalize: "train" brings the training images to mean 0 and variance 1, "symmetric" brings pixels to [-1, 1].
     """
 
     channels: int
@@ -40,10 +41,13 @@ class ImageDataModule(ZooDataModule):
         eval_batch_size: int = 512,
         drop_last: bool = False,
         num_workers: int = 0,
+        normalize: Literal["train", "symmetric"] = "train",
     ) -> None:
         super().__init__(batch_size, eval_batch_size, drop_last, num_workers)
         self.val_fraction, self.split_seed = val_fraction, split_seed
         self.augment = augment or []
+        if normalize == "symmetric":
+            self.mean = self.std = (0.5,) * self.channels
 
     @property
     def num_classes(self) -> int:
@@ -70,6 +74,15 @@ class ImageDataModule(ZooDataModule):
     def pixel_std(self) -> tuple[float, ...]:
         """Standard deviation that inputs are normalised with."""
         return self.std
+
+    @property
+    def sample_shape(self) -> list[int]:
+        return [self.channels, self.size, self.size]
+
+    @property
+    def sample_range(self) -> tuple[float, float]:
+        limits = [((0 - m) / s, (1 - m) / s) for m, s in zip(self.mean, self.std)]
+        return min(low for low, _ in limits), max(high for _, high in limits)
 
     def read(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """((train images, train labels), (test images, test labels)); uint8 (N, C, H, W) and int64 (N,)."""

@@ -127,7 +127,7 @@ class ZooModule(LightningModule):
             )
         return config
 
-    def require_finite(self, loss: Tensor) -> None:
+    def require_finite(self, loss: Tensor, name: str = "training loss") -> None:
         """Stop before the optimizer uses a loss that is NaN or infinite; names epoch and batch."""
         value = loss.item()
         if not self.revisiting:
@@ -135,7 +135,7 @@ class ZooModule(LightningModule):
         if not math.isfinite(value):
             batch = self.trainer.fit_loop.batch_idx
             raise NonFiniteError(
-                f"the training loss is {value} in epoch {self.trainer.current_epoch}, batch {batch}; no step"
+                f"the {name} is {value} in epoch {self.trainer.current_epoch}, batch {batch}; no step"
                 " was made with it. Lower the learning rate, warm it up, clip gradients, or look at that batch"
             )
 

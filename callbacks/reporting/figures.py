@@ -90,14 +90,14 @@ class Figures(Callback):
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         kept = Kept()
-        with _warns("reading the best checkpoint"):
+        with warns("reading the best checkpoint"):
             kept = kept_weights(trainer)
         self._draw(trainer, "learning_curves", lambda: _learning_curves(pl_module, self.folder, kept))
         if not isinstance(pl_module, SupervisedModule) or trainer.val_dataloaders is None:
             return
         data, task = trainer.datamodule, pl_module.task  # type: ignore[attr-defined]
         if isinstance(task, Classification | Regression):
-            with _warns("predicting the validation split"):
+            with warns("predicting the validation split"):
                 seen = evaluate(trainer, pl_module, kept, self.max_samples)
                 if isinstance(task, Classification):
                     names = _names(data.classes if isinstance(data, NamesClasses) else (), task.num_classes)
@@ -109,16 +109,20 @@ class Figures(Callback):
                     self._draw(trainer, "residuals", lambda: plots.draw_residuals(true, said, names, seen.about))
 
     def _draw(self, trainer: Trainer, name: str, draw: "Callable[[], Figure]") -> None:
-        with _warns(f"{name}.png"):
-            pixels = plots.render(draw())
-            file = self.folder / "figures" / f"{name}.png"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            fromarray(pixels).save(file)
-            for logger in trainer.loggers:
-                if isinstance(logger, TensorBoardLogger):
-                    logger.experiment.add_image(f"figures/{name}", pixels, trainer.global_step, dataformats="HWC")
-                elif isinstance(logger, TakesImages) and not _sends(logger, file):
-                    logger.log_image(f"figures/{name}", [pixels])
+        with warns(f"{name}.png"):
+            keep_picture(trainer, self.folder, name, plots.render(draw()))
+
+
+def keep_picture(trainer: Trainer, folder: Path, name: str, pixels: NDArray[np.uint8]) -> None:
+    """Write ``figures/<name>.png``, uint8 (H, W, 3), in a run's folder, and hand it to the loggers of pictures."""
+    file = folder / "figures" / f"{name}.png"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    fromarray(pixels).save(file)
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_image(f"figures/{name}", pixels, trainer.global_step, dataformats="HWC")
+        elif isinstance(logger, TakesImages) and not _sends(logger, file):
+            logger.log_image(f"figures/{name}", [pixels])
 
 
 def evaluate(trainer: Trainer, module: SupervisedModule, kept: Kept, max_samples: int) -> Evaluation:
@@ -229,7 +233,7 @@ def _predictions(seen: Evaluation, classes: list[str]) -> "Figure":
 
 
 @contextmanager
-def _warns(what: str) -> Iterator[None]:
+def warns(what: str) -> Iterator[None]:
     """Turn any failure into one line that names the figure: the run itself went well."""
     try:
         yield

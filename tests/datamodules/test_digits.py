@@ -1,3 +1,4 @@
+import pytest
 import torch
 from sklearn.datasets import load_digits
 
@@ -36,3 +37,14 @@ def test_train_is_normalised() -> None:
     x = data.transform_batch(splits()["train"].x)
     assert abs(x.mean()) < 0.01
     assert abs(x.std() - 1) < 0.01
+
+
+def test_pixels_can_be_brought_to_a_symmetric_range() -> None:
+    data = Digits(normalize="symmetric")
+    data.setup("fit")
+    x = data.transform_batch(data.splits["train"].x)  # type: ignore[attr-defined]
+    assert (x.min().item(), x.max().item()) == data.sample_range == (-1.0, 1.0)
+    assert data.sample_shape == [1, 8, 8]
+    low, high = Digits().sample_range
+    x = Digits().transform_batch(data.splits["train"].x)  # type: ignore[attr-defined]
+    assert (x.min().item(), x.max().item()) == pytest.approx((low, high))

@@ -22,6 +22,10 @@ LINKS: tuple[tuple[str, str], ...] = (
     ("num_targets", "model.init_args.task.init_args.num_targets"),
     ("horizon", "model.init_args.task.init_args.horizon"),
     ("vocabulary_size", "model.init_args.task.init_args.vocabulary_size"),
+    ("sample_shape", "model.init_args.generator.init_args.sample_shape"),
+    ("sample_shape", "model.init_args.discriminator.init_args.sample_shape"),
+    ("num_classes", "model.init_args.generator.init_args.num_classes"),
+    ("num_classes", "model.init_args.discriminator.init_args.num_classes"),
 )
 
 

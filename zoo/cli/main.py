@@ -15,6 +15,7 @@ run
   test      RUN | -c RECIPE --ckpt_path FILE                   measure on the test split
   validate  RUN | -c RECIPE --ckpt_path FILE                   measure on the validation split
   predict   RUN [--out FILE]                                   write predictions of the test split
+  sample    RUN [--num N] [--truncation T] [--label K] [--out FILE]   pictures from a trained generator
 
 look
   list      [recipes|models|data|techniques] [--for MODEL]     what there is; what a family or task supports
@@ -65,6 +66,10 @@ def _dispatch(argv: list[str]) -> None:
         from zoo.cli import check
 
         check.run(rest)
+    elif command == "sample":
+        from zoo.cli.sample import sample
+
+        sample(rest)
     elif command in ("fit", "resume", "validate", "test", "predict"):
         from zoo.cli.arguments import prepare
 
@@ -75,5 +80,5 @@ def _dispatch(argv: list[str]) -> None:
     else:
         from zoo.cli.compose import did_you_mean
 
-        known = ["fit", "resume", "validate", "test", "predict", "list", "show", "check"]
+        known = ["fit", "resume", "validate", "test", "predict", "sample", "list", "show", "check"]
         raise ZooError(f"no command {command!r}{did_you_mean(command, known)} (`zoo --help` shows all)")

@@ -17,9 +17,11 @@ from callbacks.reporting.figures import Figures
 from callbacks.reporting.interrupt import SaveOnSignal
 from callbacks.reporting.metrics_csv import MetricsCSV
 from callbacks.reporting.progress import Progress
+from callbacks.reporting.samples import Samples
 from callbacks.technique import Conflict, Technique
 from zoo.checkpoint_io import AtomicCheckpointIO
 from zoo.errors import ZooError
+from zoo.gan import GAN
 from zoo.module import SupervisedModule
 from zoo.profiler import NullProfiler
 
@@ -58,6 +60,8 @@ def default_callbacks(settings: dict[str, Any], model: LightningModule, folder: 
                 callbacks.append(_checkpoint(model, callbacks, folder))
             callbacks.append(SaveOnSignal(folder / "checkpoints"))
         callbacks.append(Figures(folder))
+        if isinstance(model, GAN) and not any(isinstance(callback, Samples) for callback in callbacks):
+            callbacks.append(Samples(folder))
     if settings.get("enable_progress_bar") is not False:
         callbacks.append(Progress())
     plugins = settings.get("plugins") or []

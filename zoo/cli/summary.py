@@ -14,6 +14,7 @@ from rich.table import Table
 
 from datamodules.base import TensorSplit, ZooDataModule
 from zoo.batch import Batch, as_batch
+from zoo.gan import GAN
 from zoo.module import SupervisedModule
 
 _WIDTH = 110
@@ -39,7 +40,12 @@ def after_fit(trainer: Trainer, folder: Path) -> None:
         console.print(f"figures      {run}/figures/: {', '.join(figures)}", highlight=False, soft_wrap=True)
     if isinstance(checkpoint, ModelCheckpoint) and checkpoint.best_model_path:
         console.print(f"next         zoo test {run}", highlight=False, soft_wrap=True)
-        console.print(f"             zoo predict {run} --out predictions.csv", highlight=False, soft_wrap=True)
+        further = (
+            f"zoo sample {run} --out samples.png"
+            if isinstance(trainer.lightning_module, GAN)
+            else f"zoo predict {run} --out predictions.csv"
+        )
+        console.print(f"             {further}", highlight=False, soft_wrap=True)
 
 
 def after_test(trainer: Trainer, folder: Path, stage: str) -> None:

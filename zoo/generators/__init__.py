@@ -1,0 +1,1 @@
+"""Pairs of generator and discriminator, one family a file."""
