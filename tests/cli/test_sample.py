@@ -69,8 +69,24 @@ def test_errors(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "truncation must be positive, got -1.0" in error_of(capsys, "sample", run, "--truncation", -1)
     assert "written as .png (a grid) or .npy" in error_of(capsys, "sample", run, "--out", "a.jpg")
     assert "no run folder 'nowhere'" in error_of(capsys, "sample", "nowhere")
-    (tmp_path / "config.yaml").write_text("model: {class_path: zoo.mlp.MLP}\n")
-    assert "trained a MLP, which makes no samples" in error_of(capsys, "sample", tmp_path)
+
+
+def test_a_classifier_makes_no_samples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ZOO_RUN_DIR", raising=False)
+    main(
+        [
+            "fit",
+            "-c",
+            "mlp/digits",
+            "--model.hidden=[4]",
+            "--trainer.max_epochs=1",
+            "--trainer.enable_progress_bar=false",
+        ]
+    )
+    assert "trained a MLP, which makes no samples" in error_of(capsys, "sample", "runs/mlp/digits/latest")
     told = error_of(capsys, "fit", "-c", "gan/digits_conditional", *THIN, "--data.normalize=train")
     assert "set --data.normalize symmetric" in told
     assert "'network'; it has: generator, discriminator" in error_of(

@@ -65,7 +65,11 @@ class Note(Callback):
         self.seen.append(sparsity(pl_module))
 
 
-@pytest.mark.parametrize("optimizer", [Momentum(lr=0.05, weight_decay=0.01), AdamW(lr=3e-3), SAM()], ids=str)
+@pytest.mark.parametrize(
+    "optimizer",
+    [Momentum(lr=0.05, weight_decay=0.01), AdamW(lr=3e-3), SAM()],
+    ids=lambda optimizer: type(optimizer).__name__,
+)
 def test_zeros_grow_as_the_schedule_says_and_stay(optimizer: Callback, capsys: pytest.CaptureFixture[str]) -> None:
     note, module = Note(), make_mlp()
     fit(module, optimizer, MagnitudePruning(0.7, begin=0.2, end=0.6, every=3), note, batch_size=64, max_epochs=2)
