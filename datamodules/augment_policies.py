@@ -109,8 +109,9 @@ class Space:
         translate: pixels, or a share of the width (of the height for y) if ``relative``.
         rotate: degrees.
         enhance: how far the factor of brightness, colour, contrast and sharpness goes from 1.
-        posterize: bits that are lost of the 8.
+        posterize: bits that are lost of ``bits``.
         bins: strengths of an operation.
+        bits: that the weakest Posterize leaves of the 8.
     """
 
     shear: float
@@ -120,11 +121,12 @@ class Space:
     enhance: float
     posterize: int
     bins: int = BINS
+    bits: int = 8
 
     def strengths(self, name: str, height: int, width: int) -> Tensor:
         """The strengths of an operation, float32 (bins,), weakest first; zeros where it has none."""
         if name == "Posterize":
-            return 8 - (torch.arange(self.bins) / ((self.bins - 1) / self.posterize)).round()
+            return self.bits - (torch.arange(self.bins) / ((self.bins - 1) / self.posterize)).round()
         if name == "Solarize":
             return torch.linspace(1, 0, self.bins)  # the share of 255 at which inversion begins
         greatest = {
