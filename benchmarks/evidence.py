@@ -31,6 +31,12 @@ RESULTS = Path(__file__).with_name("evidence.json")
 CARDS = ROOT / "docs" / "techniques"
 BEGIN, END = "<!-- measured:", "<!-- /measured -->"
 
+# What a run is judged by, and how the tables call it.
+COLUMNS = {
+    "accuracy": "test accuracy, %",
+    "calibration_error": "test calibration error",
+    "loss": "last training loss",
+}
 DEEP = [
     "--model.norm=none",
     "--model.dropout=0",
@@ -66,6 +72,10 @@ TASKS: dict[str, list[tuple[str, str, list[str]]]] = {
     "regularizers": GENERAL,
     "gradients": GENERAL,
     "augmentation": GENERAL,
+    "sampling": GENERAL,
+    "compression": GENERAL,
+    "stopping": GENERAL,
+    "calibration": GENERAL,
 }
 
 
@@ -96,6 +106,7 @@ def run(recipe: str, options: list[str], seed: int) -> dict[str, float]:
         return {
             "accuracy": 100 * tested["test/accuracy"],
             "loss": float([value for value in losses if value][-1]),
+            "calibration_error": tested["test/calibration_error"],
             "seconds": seconds,
         }
 
@@ -132,9 +143,9 @@ def summary(results: list[dict[str, float]], key: str) -> str:
     values = [result[key] for result in results if key in result]
     stopped = sum("stopped" in result for result in results)
     if not values:
-        return "stopped: loss not finite"
+        return "stopped: loss not finite" if stopped else "not measured"
     spread = statistics.stdev(values) if len(values) > 1 else 0.0
-    digits = 3 if key == "loss" else 1
+    digits = 1 if key == "accuracy" else 3
     text = f"{statistics.mean(values):.{digits}f} ± {spread:.{digits}f}"
     return f"{text} ({stopped} stopped)" if stopped else text
 
@@ -146,15 +157,18 @@ def write_cards() -> None:
         if not fragment.startswith("techniques/"):
             continue
         card = CARDS / f"{fragment.rsplit('/', 1)[-1]}.md"
+        known = {
+            key for entries in store.values() for result in entries.get(fragment, {}).get("runs", []) for key in result
+        }
+        columns = {key: title for key, title in COLUMNS.items() if key in known}
         lines = []
         for task, entries in store.items():
             if fragment in entries and "without" in entries:
                 title = task.partition(": ")[2]
                 for label, name in (("without", "without"), ("with", fragment)):
                     runs = entries[name]["runs"]
-                    lines.append(
-                        f"| {title} | {label} | {summary(runs, 'accuracy')} | {summary(runs, 'loss')} | {len(runs)} |"
-                    )
+                    measured = " | ".join(summary(runs, key) for key in columns)
+                    lines.append(f"| {title} | {label} | {measured} | {len(runs)} |")
         if not lines:
             continue
         head = f"{BEGIN} python benchmarks/evidence.py, {entries_machine(store, fragment)} -->"
@@ -163,8 +177,8 @@ def write_cards() -> None:
             "Handwritten digits (scikit-learn), the fragment's own settings against the recipe without it; mean ±"
             " standard deviation over seeds.",
             "",
-            "| task | technique | test accuracy, % | last training loss | seeds |",
-            "|---|---|---|---|---|",
+            f"| task | technique | {' | '.join(columns.values())} | seeds |",
+            "|---" * (len(columns) + 3) + "|",
             *lines,
             END,
         ]
