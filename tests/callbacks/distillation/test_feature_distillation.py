@@ -115,7 +115,11 @@ def test_the_projection_survives_a_resume(tmp_path: Path) -> None:
     assert_same(copy(whole._projections), copy(resumed._projections))
 
 
-@pytest.mark.parametrize("company", [[Muon()], [SAM()], [EMA(0.9), OneCycle()], ["logits"]], ids=str)
+@pytest.mark.parametrize(
+    "company",
+    [[Muon()], [SAM()], [EMA(0.9), OneCycle()], ["logits"]],
+    ids=["muon", "sam", "ema and schedule", "logits"],
+)
 def test_gets_on_with_others(tmp_path: Path, company: list) -> None:
     run, student = teacher_run(tmp_path / "run"), make_mlp()
     names = student.state_dict().keys()
