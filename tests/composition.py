@@ -87,7 +87,7 @@ FAMILIES = {
     "tabular": Family(lambda task: TabularMLP(6, task, hidden=[4, 4]), ("vectors",), (6,)),
     "tabm": Family(lambda task: TabM(6, task, hidden=[4, 4], members=2), ("vectors",), (6,)),
     "ft": Family(lambda task: FTTransformer(6, task, width=4, blocks=1, heads=2), ("vectors",), (6,)),
-    "rnn": Family(lambda task: RNN(3, task, hidden=4), ("sequences",), (7, 3)),
+    "rnn": Family(lambda task: RNN(3, task, hidden=4), ("sequences",), (12, 3)),
 }
 TASKS: dict[str, Callable[[], Task]] = {
     "Classification": lambda: Classification(CLASSES),

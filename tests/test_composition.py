@@ -31,6 +31,7 @@ from tests.composition import (
     chance,
     changed,
     different,
+    entries,
     light_trainers,
     network,
     own,
@@ -66,7 +67,7 @@ def _quick_and_quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 @cache
 def classes(fragment: str) -> list[str]:
     """The techniques of a fragment, by class name."""
-    return [type(technique).__name__ for technique in build(fragment, network("mlp"), Path())]
+    return [str(entry["class_path"]).rsplit(".", 1)[-1] for entry in entries(fragment)]
 
 
 @cache

@@ -99,6 +99,7 @@ class TemperatureScaling(Technique):
                 file_io.save_checkpoint(checkpoint, kept.file)
         notice(f"TemperatureScaling, {kept.about}: {report}")
         _task(pl_module).temperature.fill_(self._temperature)
+        self.acted()
 
     def detach(self, module: ZooModule) -> None:
         super().detach(module)

@@ -26,7 +26,7 @@ _HOOKS = {
     "register_step_pre_hook": "hooks of the optimizer's step",
     "register_step_post_hook": "hooks of the optimizer's step",
 }
-_CALL = re.compile(r"\.(add_\w+|register_\w+)\(|\.claim\(\s*\w+, \"(\w+)\"|^    def (on_\w+)\(", re.MULTILINE)
+_CALL = re.compile(r"\.(add_\w+|register_\w+)\(|\.claim\(\s*\w+,\s*\"(\w+)\"|^    def (on_\w+)\(", re.MULTILINE)
 
 
 class Facts(NamedTuple):

@@ -26,6 +26,8 @@ from zoo.task import Classification
 GENERATOR = torch.Generator().manual_seed(0)
 MAPS = torch.randn(2, 3, 5, 4, 4, generator=GENERATOR)
 
+MATRIX_SKIP = "which layers of a teacher and a student go together is a choice for each pair of networks"
+
 
 def test_equals_the_formula() -> None:
     a, b = MAPS
