@@ -29,6 +29,9 @@ class RNN(SupervisedModule):
         dropout: probability in [0, 1), between layers (one mask for all steps) and before the head; 0.1 to 0.5.
         norm: layer norm "between" layers, or after "each".
         residual: add a layer's input to its output where the widths agree; for 3 layers and more.
+
+    Attributes:
+        causal: whether what it says at a step depends on the steps up to it alone.
     """
 
     takes = ("sequences",)
@@ -54,6 +57,7 @@ class RNN(SupervisedModule):
         self.readout = None if task.per_step else make_readout(readout or "last", width, bidirectional)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, task.out_features)
+        self.causal = not bidirectional
         self.example_input_array = torch.zeros(2, 8, num_channels)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:

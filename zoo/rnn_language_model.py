@@ -57,8 +57,12 @@ class RNNLanguageModel(SupervisedModule):
             steps; 0.1 to 0.5.
         embedding_dropout: probability in [0, 1) of losing a token of the vocabulary in a whole batch; 0 to 0.1.
         stateful: carry the state from batch to batch.
+
+    Attributes:
+        causal: what it says at a step depends on the tokens up to it alone.
     """
 
+    causal = True
     takes = ("tokens",)
 
     def __init__(

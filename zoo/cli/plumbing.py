@@ -12,6 +12,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from callbacks.diagnostics.against_naive import AgainstNaive
+from callbacks.diagnostics.sequence_preflight import SequencePreflight
 from callbacks.reporting.checkpoint import Checkpoint
 from callbacks.reporting.figures import Figures
 from callbacks.reporting.interrupt import SaveOnSignal
@@ -59,6 +61,10 @@ def default_callbacks(settings: dict[str, Any], model: LightningModule, folder: 
             if not any(isinstance(callback, ModelCheckpoint) for callback in callbacks):
                 callbacks.append(_checkpoint(model, callbacks, folder))
             callbacks.append(SaveOnSignal(folder / "checkpoints"))
+        if isinstance(model, SupervisedModule) and {"sequences", "tokens"} & set(model.takes):
+            for default in (SequencePreflight, AgainstNaive):
+                if not any(isinstance(callback, default) for callback in callbacks):
+                    callbacks.append(default())
         callbacks.append(Figures(folder))
         if isinstance(model, GAN) and not any(isinstance(callback, Samples) for callback in callbacks):
             callbacks.append(Samples(folder))
