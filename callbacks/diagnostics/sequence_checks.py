@@ -198,7 +198,7 @@ def _differs(first: Any, second: Any, steps: Tensor | None) -> bool:
 
 def _spread(x: Tensor) -> float:
     """The largest difference between two rows; the size of a single one."""
-    x = x.double()
+    x = x.cpu().double()
     return float((x.amax(0) - x.amin(0) if len(x) > 1 else x.abs()).max())
 
 
@@ -216,7 +216,8 @@ def _difference(first: Tensor, second: Tensor, steps: Tensor | None) -> Tensor |
     unequal = [d for d, (a, b) in enumerate(zip(first.shape, second.shape)) if a != b]
     if first.ndim != second.ndim or len(unequal) > 1 or unequal == [0] or not first.numel():
         return None
-    first, second = first.double(), second.double()
+    first, second = first.cpu().double(), second.cpu().double()  # some devices have no doubles
+    steps = None if steps is None else steps.cpu()
     size = 0 if steps is None else steps.shape[1]
     over = unequal or [d for d in range(1, first.ndim) if first.shape[d] == size][:1]
     if over:
