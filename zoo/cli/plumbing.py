@@ -20,6 +20,7 @@ from callbacks.reporting.interrupt import SaveOnSignal
 from callbacks.reporting.metrics_csv import MetricsCSV
 from callbacks.reporting.progress import Progress
 from callbacks.reporting.samples import Samples
+from callbacks.reporting.texts import Texts, Writes
 from callbacks.technique import Conflict, Technique
 from zoo.checkpoint_io import AtomicCheckpointIO
 from zoo.errors import ZooError
@@ -68,6 +69,8 @@ def default_callbacks(settings: dict[str, Any], model: LightningModule, folder: 
         callbacks.append(Figures(folder))
         if isinstance(model, GAN) and not any(isinstance(callback, Samples) for callback in callbacks):
             callbacks.append(Samples(folder))
+        if isinstance(model, Writes) and not any(isinstance(callback, Texts) for callback in callbacks):
+            callbacks.append(Texts(folder))
     if settings.get("enable_progress_bar") is not False:
         callbacks.append(Progress())
     plugins = settings.get("plugins") or []
