@@ -136,7 +136,7 @@ def test_says_when_it_begins(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_refusals() -> None:
     for other in (EMA(), SWA()):
-        with pytest.raises(Conflict, match=r"keep an average"):
+        with pytest.raises(Conflict, match="do not go together: both keep an average"):
             noisy(NTASGD(), other)
     with pytest.raises(ZooError, match="NTASGD: interval counts validations and must not be negative, got -1"):
         NTASGD(-1)
