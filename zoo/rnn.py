@@ -29,7 +29,7 @@ class RNN(SupervisedModule):
         dropout: probability in [0, 1), between layers (one mask for all steps) and before the head; 0.1 to 0.5.
         norm: layer norm "between" layers, or after "each".
         residual: add a layer's input to its output where the widths agree; for 3 layers and more.
-        zoneout: probability in [0, 1) of a unit keeping its old state at a step; 0.05 to 0.2, and several times slower.
+        zoneout: probability in [0, 1) of a unit keeping its old state at a step; 0.05 to 0.2, and many times slower.
     """
 
     takes = ("sequences",)

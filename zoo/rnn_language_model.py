@@ -57,7 +57,7 @@ class RNNLanguageModel(SupervisedModule):
             steps; 0.1 to 0.5.
         embedding_dropout: probability in [0, 1) of losing a token of the vocabulary in a whole batch; 0 to 0.1.
         stateful: carry the state from batch to batch.
-        zoneout: probability in [0, 1) of a unit keeping its old state at a step; 0.05 to 0.2, and several times slower.
+        zoneout: probability in [0, 1) of a unit keeping its old state at a step; 0.05 to 0.2, and many times slower.
     """
 
     takes = ("tokens",)

@@ -75,7 +75,7 @@ class RecurrentEncoder(nn.Module):
         dropout: probability in [0, 1) between layers, one mask for all steps.
         projection: width to which an LSTM's states are projected before they are fed back and put out; 0 for none.
         zoneout: probability in [0, 1) of a unit keeping its old state at a step, see Zoneout; 0.05 to 0.2. There is no
-            place for it within the fused kernels: above 0 each step is a call of its own, several times slower.
+            place for it within the fused kernels: above 0 each step is a call of its own, many times slower.
 
     Attributes:
         out_features: width of the output.
