@@ -118,6 +118,13 @@ class RandomBPTT(Technique):
             for group in optimizer.param_groups:
                 group["lr"] *= factor
 
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if self._rates is not None:  # half precision left the step out, and so its hook
+            self._restore(trainer.optimizers[0])
+
     def _restore_after_step(self, optimizer: Optimizer) -> Optimizer:
         optimizer.register_step_post_hook(lambda *_: self._restore(optimizer))  # before a schedule reads them
         return optimizer

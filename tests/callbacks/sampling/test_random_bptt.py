@@ -127,6 +127,36 @@ def test_without_what_waited_a_resumed_run_would_differ(tmp_path: Path) -> None:
     assert waited[0] > 0
 
 
+class Leave(Callback):
+    """Leave in a folder what each process ends with, and a checkpoint on the way."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder, self.name = folder, name
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self.name == "whole" and (trainer.current_epoch, batch_idx) == (1, 12):
+            trainer.save_checkpoint(self.folder / "cut.ckpt")
+
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        torch.save(pl_module.state_dict(), self.folder / f"{self.name}-{trainer.global_rank}.pt")
+
+
+@pytest.mark.slow
+def test_two_processes_cut_alike_and_resume_to_the_bit(tmp_path: Path) -> None:
+    for name in ("whole", "resumed"):
+        ckpt = tmp_path / "cut.ckpt" if name == "resumed" else None
+        techniques = [SGD(lr=0.5), RandomBPTT(0.5, 8.0), Leave(tmp_path, name)]
+        fit(language_model(), text(batch_size=4), *techniques, ckpt=ckpt, strategy="ddp_fork", devices=2)
+    rest = torch.load(tmp_path / "cut.ckpt", weights_only=True)["random_bptt"]["rest"]
+    assert rest.shape[:3] == (2, 2, 4)
+    assert rest.shape[3] > 0
+    assert not torch.equal(rest[0], rest[1])
+    files = [tmp_path / f"{name}-{rank}.pt" for name in ("whole", "resumed") for rank in (0, 1)]
+    first, *others = [torch.load(file, weights_only=True) for file in files]
+    weights = [name for name in first if not name.startswith("_metrics")]
+    assert all(torch.equal(first[name], other[name]) for name in weights for other in others)
+
+
 def test_second_fit() -> None:
     module, technique = language_model(), RandomBPTT()
     for _ in range(2):
