@@ -5,12 +5,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from zoo.errors import ZooError
 from zoo.judging.neighbours import nearest
 from zoo.module import SupervisedModule
 
 _BATCH = 500
+_FOR_COMPONENTS, _SIDE = 1000, 32  # samples and pixels that a decomposition takes a second for
 
 
 class Seen(NamedTuple):
@@ -50,20 +52,28 @@ class PlainFeatures(Features):
     """
 
     def __init__(self, kind: str, x: Tensor, y: Tensor | None, components: int = 64) -> None:
-        flat = x.flatten(1).double().cpu()
+        flat = _flat(x)
         self.name, self.basis = kind, None
         if flat.shape[1] > components:
             self.name += f"_pca{components}"
+            part = flat[:_FOR_COMPONENTS]
             # (D, components); the axes of largest variance
-            self.basis = torch.linalg.svd(flat - flat.mean(0), full_matrices=False).Vh[:components].mT.contiguous()
+            self.basis = torch.linalg.svd(part - part.mean(0), full_matrices=False).Vh[:components].mT.contiguous()
         self.known, self.classes = self._project(flat), None if y is None else y.cpu()
 
     def __call__(self, x: Tensor) -> Seen:
-        features = self._project(x.flatten(1).double().cpu())
+        features = self._project(_flat(x))
         return Seen(features, None if self.classes is None else self.classes[nearest(features, self.known)])
 
     def _project(self, flat: Tensor) -> Tensor:
         return flat if self.basis is None else flat @ self.basis
+
+
+def _flat(x: Tensor) -> Tensor:
+    """(N, D), float64, on the CPU; images of more than 32 pixels are made smaller first."""
+    if x.ndim == 4 and max(x.shape[2:]) > _SIDE:
+        x = F.adaptive_avg_pool2d(x, _SIDE)
+    return x.flatten(1).double().cpu()
 
 
 class ClassifierFeatures(Features):
