@@ -12,16 +12,17 @@ from zoo.gan import GAN
 from zoo.judging.classes import class_histogram, lost_classes
 from zoo.judging.comparison import Comparison, compare
 from zoo.judging.data import HasSplits, data_name, num_classes, real_samples
-from zoo.judging.features import PlainFeatures, Seen
+from zoo.judging.features import PlainFeatures
 from zoo.notice import notice
 
-_LEAST = 20
+_LEAST, _EARLY = 20, 0.25  # samples, and the share of a run without alarms
 WATCHED = ("coverage", "recall", "class_kl", "spread")
 # Fragments against each fault, what helps most first; a group that the run has is passed over.
 CURES = {
     "collapse": (("relativistic", "r1", "r2"), ("instance_noise",), ("generator_ema",)),
     "astray": (("r1", "r2"), ("instance_noise",), ("generator_ema",)),
 }
+FAULTS = {"collapse": "modes are lost", "astray": "the samples are not like the data"}
 OTHERWISE = "lower both learning rates, or that of the generator alone"
 
 
@@ -70,34 +71,65 @@ def advise(fault: str, present: set[str]) -> str:
     return OTHERWISE
 
 
+class View:
+    """What a guard compares samples with, and how.
+
+    Args:
+        data: with splits "train" and "val".
+        sample_shape: [C, H, W] of images, [F] of points.
+        num: samples in a look, as many as the validation split has at most.
+    """
+
+    def __init__(self, data: LightningDataModule, sample_shape: list[int], num: int) -> None:
+        self.real, others = real_samples(data, "val", num), real_samples(data, "train", 5 * num)
+        apart = torch.arange(len(others.x)) % 5 == 0  # what the floor is measured with is not what features know
+        kind = "pixels" if len(sample_shape) == 3 else "points"
+        self.features = PlainFeatures(kind, others.x[~apart], None if others.y is None else others.y[~apart])
+        self.num_classes, self.about = num_classes(data), f"{data_name(data)}_{self.features.name}"
+        self.of_real = self.features(self.real.x)
+        self.floor = self.look(others.x[apart][: len(self.real.x)])
+
+    def look(self, x: Tensor) -> Look:
+        """Compare samples (N, *sample_shape) with the data."""
+        seen = self.features(x)
+        comparison = compare(self.of_real, seen, self.num_classes)
+        if seen.classes is None or self.of_real.classes is None:
+            return Look(comparison, [], 0.0)
+        real, made = (class_histogram(classes, self.num_classes) for classes in (self.of_real.classes, seen.classes))
+        lost = lost_classes(real, made)
+        return Look(comparison, lost, real[lost].sum().item())
+
+
 class CollapseGuard(Callback):
     """Looks at a few hundred samples now and then, and tells in one line when modes are lost, and what to add.
 
     Samples are compared with the validation split by their own numbers (``PlainFeatures``), beside training data of
     the same number, which say what can be reached at all. An alarm needs two bad looks in a row, or one at the run's
-    end, and none is given in the first quarter of the run. Samples that are not finite end the run.
+    end, and none is given in the first quarter of the run, in which all games look bad. Samples that are not finite end the run.
 
     Logs ``val/alarm`` (0 or 1) and, with data and features in their names, what it watches. Every game has one unless
-    it is given another; the run's own randomness is not touched, and the time is a few percent of the smallest games'.
+    it is given another; the run's own randomness is not touched, and a look takes a tenth of a second and the time
+    that the samples take.
 
     Args:
         num: samples in a look, as many as the validation split has at most.
         looks: over the whole run, at the ends of epochs; 0 for no guard.
+        warmup: rounds of the game before which there is no alarm.
         stop: end the run at the alarm.
     """
 
-    def __init__(self, num: int = 500, looks: int = 20, stop: bool = False) -> None:
+    def __init__(self, num: int = 500, looks: int = 20, warmup: int = 500, stop: bool = False) -> None:
         if num < _LEAST or looks < 0:
             raise ZooError(f"CollapseGuard: num is at least {_LEAST} and looks at least 0, got {num} and {looks}")
-        self.num, self.looks, self.stop = num, looks, stop
+        self.num, self.looks, self.warmup, self.stop = num, looks, warmup, stop
         self.bad = 0  # looks in a row
-        self.alarm = ""
-        self._off = True
+        self.alarm = ""  # the fault that was told
         self.told: frozenset[str] = frozenset()
+        self._view: View | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit":
-            self.bad, self.alarm = 0, ""  # a checkpoint is restored later
+            self.bad, self.alarm, self._view = 0, "", None  # a checkpoint is restored later
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not isinstance(pl_module, GAN):
@@ -105,60 +137,54 @@ class CollapseGuard(Callback):
                 f"CollapseGuard looks at what a GAN makes, and {type(pl_module).__name__} makes no samples; drop it"
             )
         data: LightningDataModule | None = trainer.datamodule  # type: ignore[attr-defined]
-        self._off = not self.looks or bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
-        if self._off:
+        if not self.looks or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        if not isinstance(data, HasSplits) or len(data.splits["val"]) < _LEAST:
+        if isinstance(data, HasSplits) and len(data.splits["val"]) >= _LEAST:
+            self._view = View(data, pl_module.generator.sample_shape, self.num)
+        else:  # every game has a guard: one that cannot work is no reason not to play
             notice(f"CollapseGuard: {type(data).__name__} has no {_LEAST} validation samples to compare with; no guard")
-            self._off = True
-            return
-        self._real, others = real_samples(data, "val", self.num), real_samples(data, "train", 5 * self.num)
-        apart = torch.arange(len(others.x)) % 5 == 0  # what the floor is measured with is not what features know
-        kind = "pixels" if len(pl_module.generator.sample_shape) == 3 else "points"
-        self._features = PlainFeatures(kind, others.x[~apart], None if others.y is None else others.y[~apart])
-        self._classes, self._about = num_classes(data), f"{data_name(data)}_{self._features.name}"
-        self._of_real = self._features(self._real.x)
-        self._floor = self._look(self._features(others.x[apart][: len(self._real.x)]))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, GAN)
-        epoch, last = trainer.current_epoch + 1, trainer.max_epochs or -1
-        if self._off or (epoch % max(1, math.ceil(last / self.looks)) and epoch != last):
+        before, now = _progress(trainer)
+        if self._view is None or (math.floor(before * self.looks) == math.floor(now * self.looks) and now < 1):
             return
-        samples = pl_module.sample(len(self._real.x), self._real.y if pl_module.conditional else None)
+        real, epoch = self._view.real, trainer.current_epoch + 1
+        samples = pl_module.sample(len(real.x), real.y if pl_module.conditional else None)
         require_finite(samples, epoch)
-        look = self._look(self._features(samples))
-        fault, signs = diagnose(look, self._floor)
-        early = epoch <= last / 4
+        look = self._view.look(samples)
+        fault, signs = diagnose(look, self._view.floor)
+        early = now <= _EARLY or trainer.global_step < self.warmup
         self.bad = self.bad + 1 if fault and not early else 0
-        alarmed = self.bad >= 2 or (self.bad > 0 and epoch == last)
+        alarmed = self.bad >= 2 or (self.bad > 0 and now >= 1)
         if alarmed and fault != self.alarm:
             present = {type(callback).__module__.rsplit(".", 1)[-1] for callback in trainer.callbacks}  # type: ignore[attr-defined]
-            what = "modes are lost" if fault == "collapse" else "the samples are not like the data"
-            notice(f"CollapseGuard: epoch {epoch}, {what}: {signs}; {advise(fault, present)}")
+            notice(f"CollapseGuard: epoch {epoch}, {FAULTS[fault]}: {signs}; {advise(fault, present)}")
         if self.alarm and not fault:
             notice(f"CollapseGuard: epoch {epoch}, all is well again")
         self.alarm = fault if alarmed else ""
-        logged = {f"val/guard_{name}_{self._about}": getattr(look.seen, name) for name in WATCHED}
+        logged = {f"val/guard_{name}_{self._view.about}": getattr(look.seen, name) for name in WATCHED}
         logged = {name: value for name, value in logged.items() if math.isfinite(value)} | {"val/alarm": float(alarmed)}
         self.told = frozenset(logged)
         pl_module.log_dict(logged)
         if alarmed and self.stop:
             trainer.should_stop = True
 
-    def _look(self, seen: Seen) -> Look:
-        comparison = compare(self._of_real, seen, self._classes)
-        if seen.classes is None or self._of_real.classes is None:
-            return Look(comparison, [], 0.0)
-        real, made = (class_histogram(s.classes, self._classes) for s in (self._of_real, seen))  # type: ignore[arg-type]
-        lost = lost_classes(real, made)
-        return Look(comparison, lost, real[lost].sum().item())
-
     def state_dict(self) -> dict[str, Any]:
         return {"bad": self.bad, "alarm": self.alarm}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.bad, self.alarm = state_dict["bad"], state_dict["alarm"]
+
+
+def _progress(trainer: Trainer) -> tuple[float, float]:
+    """Shares of the run that were done at the beginning and at the end of this epoch; 0 and 1 of one without end."""
+    total = trainer.estimated_stepping_batches
+    if not math.isfinite(total) or total < 1:
+        return 0.0, 1.0
+    done, epoch = trainer.global_step, int(trainer.num_training_batches)
+    tiny = 1e-9  # three times a third shall be one
+    return (done - epoch) / total + tiny, done / total + tiny
 
 
 def require_finite(samples: Tensor, epoch: int) -> None:
