@@ -105,7 +105,8 @@ class CollapseGuard(Callback):
 
     Samples are compared with the validation split by their own numbers (``PlainFeatures``), beside training data of
     the same number, which say what can be reached at all. An alarm needs two bad looks in a row, or one at the run's
-    end, and none is given in the first quarter of the run, in which all games look bad. Samples that are not finite end the run.
+    end, and none is given in the first quarter of the run, in which all games look bad. Samples that are not finite
+    end the run.
 
     Logs ``val/alarm`` (0 or 1) and, with data and features in their names, what it watches. Every game has one unless
     it is given another; the run's own randomness is not touched, and a look takes a tenth of a second and the time

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from zoo.errors import ZooError
 
-BLOCK = 1024
+BLOCK = 128  # rows of such a matrix: larger ones leave the cache and are slower
 
 
 def distance_blocks(x: Tensor, y: Tensor, block: int = BLOCK) -> Iterator[tuple[slice, Tensor]]:
