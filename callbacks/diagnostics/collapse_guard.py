@@ -23,7 +23,7 @@ CURES = {
     "astray": (("r1", "r2"), ("instance_noise",), ("generator_ema",)),
 }
 FAULTS = {"collapse": "modes are lost", "astray": "the samples are not like the data"}
-OTHERWISE = "lower both learning rates, or that of the generator alone"
+OTHERWISE = "lower both learning rates, or the generator's alone (two time scales)"
 
 
 class Look(NamedTuple):
