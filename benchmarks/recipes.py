@@ -46,7 +46,10 @@ def run(recipe: str, seed: int, options: list[str], threads: int) -> tuple[dict[
 def reached(results: list[tuple[dict[str, float], float]], options: list[str], threads: int) -> str:
     """One line: the metrics that matter with their spread, the time, and where it was measured."""
     parts = []
-    for name, factor, unit in (("accuracy", 100, " %"), ("rmse", 1, ""), ("r2", 1, "")):
+    # What a game is judged by has data and features in its name.
+    judged = [n.removeprefix("test/") for n in results[0][0] if n.startswith(("test/coverage_", "test/class_kl_"))]
+    quantities = [("accuracy", 100, " %"), ("rmse", 1, ""), ("r2", 1, ""), *((name, 1, "") for name in judged)]
+    for name, factor, unit in quantities:
         values = [factor * metrics[f"test/{name}"] for metrics, _ in results if f"test/{name}" in metrics]
         if values:
             digits = 4 if abs(statistics.mean(values)) < 1 else 2
