@@ -10,12 +10,15 @@ from zoo.batch import Batch
 from zoo.errors import DataError, ZooError
 from zoo.layers.batch_ensemble import BatchEnsembleLinear, MemberLinear
 from zoo.layers.gate import Nonlinearity, make_nonlinearity, widening
+from zoo.layers.quick_dropout import QuickDropout
 from zoo.layers.tabular_embedding import (
     CategoricalEmbedding,
+    BinnedEmbedding,
     LinearEmbedding,
     NumericalEmbedding,
     PeriodicEmbedding,
     PiecewiseLinearEmbedding,
+    PiecewiseLinearReLUEmbedding,
 )
 from zoo.module import SupervisedModule
 from zoo.notice import notice
@@ -59,6 +62,8 @@ class TabularModule(SupervisedModule):
         self.numerical: nn.Module | None = None
         if self.num_numerical and embedding == "piecewise_linear":
             self.numerical = PiecewiseLinearEmbedding(self.num_numerical, embedding_size, resolution)
+        elif self.num_numerical and embedding == "piecewise_linear_relu":
+            self.numerical = PiecewiseLinearReLUEmbedding(self.num_numerical, embedding_size, resolution)
         elif self.num_numerical and embedding == "periodic":
             self.numerical = PeriodicEmbedding(self.num_numerical, embedding_size, resolution, frequency_scale)
         self.categorical = CategoricalEmbedding(cardinalities, embedding_size) if cardinalities else None
@@ -67,7 +72,7 @@ class TabularModule(SupervisedModule):
         self.widths = [of_a_number] * self.num_numerical + [embedding_size] * len(cardinalities)
 
     def setup(self, stage: str) -> None:
-        if stage == "fit" and isinstance(self.numerical, PiecewiseLinearEmbedding) and not self.numerical.fitted:
+        if stage == "fit" and isinstance(self.numerical, BinnedEmbedding) and not self.numerical.fitted:
             datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
             rows = getattr(datamodule, "train_inputs", None)
             if isinstance(rows, Tensor):
@@ -128,7 +133,7 @@ class TabularMLP(TabularModule):
         self.backbone = nn.Sequential()
         for fan_in, width in zip(widths, hidden):
             linear = nn.Linear(fan_in, width * widening(activation))
-            self.backbone.extend([linear, make_nonlinearity(activation), nn.Dropout(dropout)])
+            self.backbone.extend([linear, make_nonlinearity(activation), QuickDropout(dropout)])
         self.head = nn.Linear(widths[-1], task.out_features)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -180,7 +185,7 @@ class TabM(TabularModule):
         self.members = members
         self.backbone = nn.Sequential()
         for layer in layers:
-            self.backbone.extend([layer, make_nonlinearity(activation), nn.Dropout(dropout)])
+            self.backbone.extend([layer, make_nonlinearity(activation), QuickDropout(dropout)])
         self.head = MemberLinear(members, widths[-1], task.out_features)
         self.objective = mean_of_member_losses
 
