@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from zoo.batch import Batch
 from zoo.errors import DataError, ZooError
 from zoo.layers.batch_ensemble import BatchEnsembleLinear, MemberLinear
+from zoo.layers.feature_block import FeatureBlock
 from zoo.layers.gate import Nonlinearity, make_nonlinearity, widening
 from zoo.layers.quick_dropout import QuickDropout
 from zoo.layers.tabular_embedding import (
-    CategoricalEmbedding,
     BinnedEmbedding,
+    CategoricalEmbedding,
     LinearEmbedding,
     NumericalEmbedding,
     PeriodicEmbedding,
@@ -257,27 +258,6 @@ class FTTransformer(TabularModule):
     def forward(self, x: Tensor) -> Tensor:
         tokens = torch.cat([self.class_token.expand(len(x), 1, -1), *self.embed(x)], 1)  # (B, 1 + n + c, width)
         return cast(Tensor, self.head(self.norm(self.backbone(tokens)[:, 0]).relu()))
-
-
-class FeatureBlock(nn.Module):
-    """x + attention(norm(x)), then x + W2 f(W1 norm(x)), where f may be a gate: (B, T, width) -> (B, T, width)."""
-
-    def __init__(self, width: int, heads: int, dropout: float, activation: Nonlinearity, first: bool) -> None:
-        super().__init__()
-        hidden = width * 4 // 3
-        self.norm1: nn.Module = nn.Identity() if first else nn.LayerNorm(width)
-        self.attention = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
-        self.norm2 = nn.LayerNorm(width)
-        self.expand = nn.Linear(width, widening(activation) * hidden)
-        self.activation = make_nonlinearity(activation)
-        self.dropout = nn.Dropout(dropout)
-        self.contract = nn.Linear(hidden, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        tokens = self.norm1(x)
-        x = x + self.attention(tokens, tokens, tokens, need_weights=False)[0]
-        hidden = self.activation(self.expand(self.norm2(x)))
-        return x + cast(Tensor, self.contract(self.dropout(hidden)))
 
 
 def _check(name: str, hidden: Sequence[int], dropout: float) -> None:
