@@ -12,12 +12,15 @@ import torch
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from callbacks.diagnostics.against_naive import AgainstNaive
+from callbacks.diagnostics.sequence_preflight import SequencePreflight
 from callbacks.reporting.checkpoint import Checkpoint
 from callbacks.reporting.figures import Figures
 from callbacks.reporting.interrupt import SaveOnSignal
 from callbacks.reporting.metrics_csv import MetricsCSV
 from callbacks.reporting.progress import Progress
 from callbacks.reporting.samples import Samples
+from callbacks.reporting.texts import Texts, Writes
 from callbacks.technique import Conflict, Technique
 from zoo.checkpoint_io import AtomicCheckpointIO
 from zoo.errors import ZooError
@@ -59,9 +62,15 @@ def default_callbacks(settings: dict[str, Any], model: LightningModule, folder: 
             if not any(isinstance(callback, ModelCheckpoint) for callback in callbacks):
                 callbacks.append(_checkpoint(model, callbacks, folder))
             callbacks.append(SaveOnSignal(folder / "checkpoints"))
+        if isinstance(model, SupervisedModule) and {"sequences", "tokens"} & set(model.takes):
+            for default in (SequencePreflight, AgainstNaive):
+                if not any(isinstance(callback, default) for callback in callbacks):
+                    callbacks.append(default())
         callbacks.append(Figures(folder))
         if isinstance(model, GAN) and not any(isinstance(callback, Samples) for callback in callbacks):
             callbacks.append(Samples(folder))
+        if isinstance(model, Writes) and not any(isinstance(callback, Texts) for callback in callbacks):
+            callbacks.append(Texts(folder))
     if settings.get("enable_progress_bar") is not False:
         callbacks.append(Progress())
     plugins = settings.get("plugins") or []
