@@ -7,10 +7,10 @@ from typing import Any, ClassVar, Literal, TypeVar
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from zoo.batch import Batch
+from zoo.batch import Batch, Inputs
 from zoo.errors import ZooError
 from zoo.module import BatchTransform, Initializer, OptimizerWrapper, Penalty, SupervisedModule, ZooModule
-from zoo.task import Classification, Output, Regression
+from zoo.task import Classification, Output, Regression, Task
 
 _T = TypeVar("_T")
 
@@ -36,12 +36,20 @@ class Technique(Callback):
 
     Attributes:
         supports: the class, or runtime-checkable protocol, that a module must satisfy.
+        inputs: the kinds of inputs that it can work on, of which a family has to take one; empty for all.
+        tasks: the tasks that it is for; empty for all.
+        rivals: class names of the callbacks beside which it cannot stand in a fit, subclasses included.
+        rivalry: why not, in a few words.
         patience: training batches within which the technique has to act before ``NoEffect`` is raised.
         selects: the logged quantity by which the run's best epoch is chosen, with "min" or "max"; None leaves that to
             the task.
     """
 
     supports: ClassVar[type] = ZooModule
+    inputs: ClassVar[tuple[Inputs, ...]] = ()
+    tasks: ClassVar[tuple[type[Task], ...]] = ()
+    rivals: ClassVar[tuple[str, ...]] = ()
+    rivalry: ClassVar[str] = ""
     patience: int = 8
     selects: tuple[str, Literal["min", "max"]] | None = None
     _has_acted: bool = False
@@ -62,9 +70,10 @@ class Technique(Callback):
             return
         if not isinstance(pl_module, ZooModule) or not isinstance(pl_module, self.supports):
             raise self._unsupported(pl_module, self.supports)
+        self._require_inputs_and_task(pl_module)
         for other in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(other, Technique) and other is not self and other.name == self.name:
-                raise Conflict(f"{self.name} stands twice in the list of callbacks; drop one of them")
+            if other is not self:
+                self._require_peace(other)
         self._has_acted, self._batches_seen = False, 0
         self._or_blame_freezers(pl_module, lambda: self.attach(pl_module))
 
@@ -73,6 +82,26 @@ class Technique(Callback):
             f"{self.name} does not support {type(module).__name__}: it needs a {needed.__name__}; drop {self.name} or"
             " choose another model"
         )
+
+    def _require_inputs_and_task(self, module: ZooModule) -> None:
+        if self.inputs and module.takes and not set(self.inputs) & set(module.takes):
+            raise UnsupportedModule(
+                f"{self.name} does not support {type(module).__name__}: it works on {' or '.join(self.inputs)}, not on"
+                f" {' or '.join(module.takes)}; drop {self.name} or choose another model"
+            )
+        if self.tasks and isinstance(module, SupervisedModule) and not isinstance(module.task, self.tasks):
+            raise UnsupportedModule(
+                f"{self.name} does not support the task {type(module.task).__name__}; use"
+                f" {' or '.join(task.__name__ for task in self.tasks)}, or drop {self.name}"
+            )
+
+    def _require_peace(self, other: Callback) -> None:
+        if isinstance(other, Technique) and other.name == self.name:
+            raise Conflict(f"{self.name} stands twice in the list of callbacks; drop one of them")
+        if any(cls.__name__ in self.rivals for cls in type(other).__mro__):
+            raise Conflict(
+                f"{self.name} and {type(other).__name__} do not go together: {self.rivalry}; drop one of them"
+            )
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit" and isinstance(pl_module, ZooModule):
@@ -250,6 +279,7 @@ class EvaluationTechnique(Technique, ABC):
     """
 
     supports = SupervisedModule
+    tasks = (Classification, Regression)  # what ``combine`` averages: class probabilities and real values
 
     @abstractmethod
     def answer(self, module: SupervisedModule, batch: Batch, index: int) -> Tensor:
@@ -263,12 +293,6 @@ class EvaluationTechnique(Technique, ABC):
         super().teardown(trainer, pl_module, "fit")
 
     def attach(self, module: ZooModule) -> None:
-        assert isinstance(module, SupervisedModule)
-        if not isinstance(module.task, Classification | Regression):
-            raise UnsupportedModule(
-                f"{self.name} does not support the task {type(module.task).__name__}: it knows how to average class"
-                " probabilities and real values; drop it"
-            )
         self.claim(module, "answer", self.answer)
         self.acted()  # what it does shows in evaluation, not in training batches
 

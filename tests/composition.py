@@ -29,12 +29,14 @@ from torch.utils.data import Dataset
 from callbacks.technique import Technique
 from datamodules.base import TensorSplit, ZooDataModule
 from tests.tools import quiet_trainer
+from zoo.batch import Inputs
 from zoo.cli import facts, support
 from zoo.cli.compose import find, names, read
 from zoo.cnn import ResNet
 from zoo.mlp import MLP
 from zoo.module import SupervisedModule
 from zoo.profiler import NullProfiler
+from zoo.rnn import RNN
 from zoo.tabular import FTTransformer, TabM, TabularMLP
 from zoo.task import Classification, Regression, Task
 
@@ -45,7 +47,7 @@ TESTS = Path(__file__).parent / "callbacks"
 
 
 class InMemory(ZooDataModule):
-    """A few samples, the same in every run.
+    """A few samples, the same in every run; images are pixels in [0, 1] that were normalised to [-1, 1].
 
     Args:
         shape: of one sample.
@@ -55,7 +57,12 @@ class InMemory(ZooDataModule):
 
     def __init__(self, shape: tuple[int, ...], batch_size: int | Literal["full"] = BATCH, classes: bool = True) -> None:
         super().__init__(batch_size=batch_size)
-        self.x = torch.randn(SAMPLES, *shape, generator=torch.Generator().manual_seed(0))
+        generator = torch.Generator().manual_seed(0)
+        draw = torch.rand if len(shape) == 3 else torch.randn
+        self.x = draw(SAMPLES, *shape, generator=generator)
+        if len(shape) == 3:
+            self.pixel_mean, self.pixel_std = (0.5,), (0.5,)
+            self.x = 2 * self.x - 1
         self.y = torch.arange(SAMPLES) % CLASSES if classes else torch.linspace(-1, 1, SAMPLES)
 
     @property
@@ -67,18 +74,20 @@ class InMemory(ZooDataModule):
 
 
 class Family(NamedTuple):
-    """A network that trains in a blink, and the shape of its samples."""
+    """A network that trains in a blink, and the kind and shape of its samples."""
 
     build: Callable[[Task], SupervisedModule]
+    inputs: tuple[Inputs, ...]
     shape: tuple[int, ...]
 
 
 FAMILIES = {
-    "mlp": Family(lambda task: MLP(6, task, [4, 4], norm="batch", dropout=0.1), (6,)),
-    "cnn": Family(lambda task: ResNet(1, task, [1, 1], width=4), (1, 8, 8)),
-    "tabular": Family(lambda task: TabularMLP(6, task, hidden=[4, 4]), (6,)),
-    "tabm": Family(lambda task: TabM(6, task, hidden=[4, 4], members=2), (6,)),
-    "ft": Family(lambda task: FTTransformer(6, task, width=4, blocks=1, heads=2), (6,)),
+    "mlp": Family(lambda task: MLP(6, task, [4, 4], norm="batch", dropout=0.1), ("vectors",), (6,)),
+    "cnn": Family(lambda task: ResNet(1, task, [1, 1], width=4), ("images", "resizable images"), (1, 8, 8)),
+    "tabular": Family(lambda task: TabularMLP(6, task, hidden=[4, 4]), ("vectors",), (6,)),
+    "tabm": Family(lambda task: TabM(6, task, hidden=[4, 4], members=2), ("vectors",), (6,)),
+    "ft": Family(lambda task: FTTransformer(6, task, width=4, blocks=1, heads=2), ("vectors",), (6,)),
+    "rnn": Family(lambda task: RNN(3, task, hidden=4), ("sequences",), (12, 3)),
 }
 TASKS: dict[str, Callable[[], Task]] = {
     "Classification": lambda: Classification(CLASSES),
@@ -99,9 +108,9 @@ def network(family: str, task: str = "Classification") -> SupervisedModule:
 
 def takes(family: str, technique: str, task: str = "Classification") -> bool:
     """Whether a family, with its data here, supports a technique, as the sources say."""
-    found = facts.checks(technique)
+    found = facts.facts(technique)
     model = type(network(family)).__name__
-    of_these_data = found.rank in (None, len(FAMILIES[family].shape) + 1)
+    of_these_data = not found.inputs or bool(set(found.inputs) & set(FAMILIES[family].inputs))
     return of_these_data and support.supports_family(found, model) and support.supports_task(found, task)
 
 

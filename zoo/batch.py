@@ -1,11 +1,15 @@
 """One batch, whatever the data set."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from torch import Tensor
 
 from zoo.errors import DataError
+
+# What ``x`` may be: vectors (B, D), images (B, C, H, W), sequences of numbers (B, T, C), tokens (B, T); images are
+# resizable for a network that takes every height and width.
+Inputs: TypeAlias = Literal["vectors", "images", "resizable images", "sequences", "tokens"]
 
 
 class Batch(NamedTuple):

@@ -1,11 +1,12 @@
 """Convolutional networks for images: LeNet, residual networks of every CIFAR shape, and pretrained backbones."""
 
 from pathlib import Path
-from typing import Literal, cast
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
+from zoo.batch import Inputs
 from zoo.errors import ZooError
 from zoo.layers.activation import Activation, make_activation
 from zoo.layers.dropout import DropPath, depth_rates
@@ -17,6 +18,8 @@ from zoo.task import Task
 
 class ConvNet(SupervisedModule):
     """Base of the image families: keeps weights and inputs in channels-last order, which convolutions prefer."""
+
+    takes: ClassVar[tuple[Inputs, ...]] = ("images",)
 
     backbone: nn.Module
     head: nn.Module
@@ -141,6 +144,8 @@ class ResNet(ConvNet):
         dropout_kind: "spatial" and "dropblock" act between the convolutions of each residual block instead.
     """
 
+    takes = ("images", "resizable images")
+
     def __init__(
         self,
         in_channels: int,
@@ -186,6 +191,12 @@ class ResNet(ConvNet):
         self.head = nn.Linear(channels, task.out_features)
         self.to(memory_format=torch.channels_last)
 
+    @property
+    def last_norms(self) -> dict[str, nn.Module]:
+        """The norm that ends the branch of each residual block, by name."""
+        blocks = {name: layer for name, layer in self.named_modules() if isinstance(layer, ResidualBlock)}
+        return {f"{name}.last_norm": block.last_norm for name, block in blocks.items()}
+
 
 class PretrainedBackbone(ConvNet):
     """Any torchvision classifier with a new head, for transfer learning.
@@ -198,6 +209,8 @@ class PretrainedBackbone(ConvNet):
         freeze: train the new head alone.
         in_channels: 3, or 1 to repeat a grey image in three channels; linked from the data.
     """
+
+    takes = ("images", "resizable images")
 
     def __init__(
         self,

@@ -32,6 +32,8 @@ class Forecaster(SupervisedModule):
             wanders. With a loss of several outputs a target, its location is brought back; the spread is learned.
     """
 
+    takes = ("sequences",)
+
     def __init__(self, num_channels: int, window: int, task: Forecasting, normalization: WindowNorm) -> None:
         super().__init__(task)
         name = type(self).__name__

@@ -63,6 +63,8 @@ class GAN(ZooModule):
         sampling_generator: gives the network that samples are taken from; claimed by an average of the weights.
     """
 
+    takes = ("vectors", "images")
+
     def __init__(
         self,
         generator: Generator,

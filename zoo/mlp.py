@@ -56,6 +56,8 @@ class MLP(SupervisedModule):
         dropout_kind: null is "alpha" behind "selu" (Klambauer et al. 2017) and "standard" behind all others.
     """
 
+    takes = ("vectors", "images")
+
     def __init__(
         self,
         in_features: int,

@@ -4,7 +4,7 @@ import inspect
 import math
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, ClassVar, NamedTuple, TypeAlias, cast
 
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.utilities.types import LRSchedulerConfigType
@@ -13,11 +13,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
 
-from zoo.batch import Batch, as_batch
-from zoo.errors import DataError, NonFiniteError, ResumeError, ZooError
+from zoo.batch import Batch, Inputs, as_batch
+from zoo.errors import DataError, NonFiniteError, ZooError
 from zoo.layers.padding import padding_mask
 from zoo.meter import Meter
-from zoo.optim import default_optimizer, may_fuse, parameter_names
+from zoo.optim import check_same_optimizers, default_optimizer, may_fuse, parameter_names
 from zoo.randomness import seed_step
 from zoo.task import Output, Task
 
@@ -50,6 +50,7 @@ class ZooModule(LightningModule):
     that want the same one are a ``Conflict``.
 
     Attributes:
+        takes: the kinds of inputs that the family is built for; empty where it takes what it is given.
         initializers: fill weights, in order, once, before weights are restored from a checkpoint.
         batch_transforms: change a training batch on the device.
         penalties: scalars that are added to the loss.
@@ -63,6 +64,8 @@ class ZooModule(LightningModule):
         revisiting: whether a batch is evaluated once more in the same step (SAM), which counts for no metric.
         pretrained: names of submodules that hold pretrained weights, which no init scheme may overwrite.
     """
+
+    takes: ClassVar[tuple[Inputs, ...]] = ()
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,7 +113,7 @@ class ZooModule(LightningModule):
         built = [self._configure_optimizer(name, network) for name, network in self.networks().items()]
         names = {name: parameter_names(self, config["optimizer"]) for name, config in zip(self.networks(), built)}
         if self._restored_optimizers is not None:
-            _check_same_optimizers(self._restored_optimizers, names)
+            check_same_optimizers(self._restored_optimizers, names)
         return built[0] if len(built) == 1 else tuple(built)
 
     def _configure_optimizer(self, name: str, network: nn.Module) -> dict[str, Any]:
@@ -300,21 +303,3 @@ def task_objective(module: SupervisedModule, batch: Batch) -> Output:
 def plain_answer(module: SupervisedModule, batch: Batch, index: int) -> Tensor:
     """The default answer: what the network says."""
     return module.forward_batch(batch)
-
-
-def _check_same_optimizers(saved: dict[str, list[str]], built: dict[str, list[str]]) -> None:
-    """Lightning would take the old optimizer's state and die with a KeyError many calls later."""
-    for name, groups in built.items():
-        old = saved.get(name, [])
-        if old == groups:
-            continue
-        if not old or old[0] != groups[0]:
-            was = old[0] if old else "nothing"
-            raise ResumeError(
-                f"the checkpoint was trained with {was} for the {name}, this run asks for {groups[0]}; resume with the"
-                " same optimizer, or start from the weights alone with --init_from"
-            )
-        raise ResumeError(
-            f"the checkpoint's {groups[0]} for the {name} groups the parameters differently; resume with the same"
-            " parameter rules, or start from the weights alone with --init_from"
-        )

@@ -10,6 +10,8 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from zoo.errors import ResumeError
+
 
 def decays(parameter: Tensor) -> bool:
     """Whether weight decay is meant for this parameter: a matrix or a filter, not a bias or the gain of a norm.
@@ -61,3 +63,24 @@ def parameter_names(module: nn.Module, optimizer: Optimizer) -> list[str]:
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     groups = [" ".join(names.get(id(p), "?") for p in group["params"]) for group in optimizer.param_groups]
     return [type(optimizer).__name__, *groups]
+
+
+def check_same_optimizers(saved: dict[str, list[str]], built: dict[str, list[str]]) -> None:
+    """Raise ResumeError unless a resume has the optimizers of its checkpoint, as ``parameter_names`` gives them.
+
+    Lightning would take the old optimizer's state and die with a KeyError many calls later.
+    """
+    for name, groups in built.items():
+        old = saved.get(name, [])
+        if old == groups:
+            continue
+        if not old or old[0] != groups[0]:
+            was = old[0] if old else "nothing"
+            raise ResumeError(
+                f"the checkpoint was trained with {was} for the {name}, this run asks for {groups[0]}; resume with the"
+                " same optimizer, or start from the weights alone with --init_from"
+            )
+        raise ResumeError(
+            f"the checkpoint's {groups[0]} for the {name} groups the parameters differently; resume with the same"
+            " parameter rules, or start from the weights alone with --init_from"
+        )

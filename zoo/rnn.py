@@ -31,6 +31,8 @@ class RNN(SupervisedModule):
         residual: add a layer's input to its output where the widths agree; for 3 layers and more.
     """
 
+    takes = ("sequences",)
+
     def __init__(
         self,
         num_channels: int,

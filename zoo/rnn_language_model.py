@@ -59,6 +59,8 @@ class RNNLanguageModel(SupervisedModule):
         stateful: carry the state from batch to batch.
     """
 
+    takes = ("tokens",)
+
     def __init__(
         self,
         vocabulary_size: int,

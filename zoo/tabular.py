@@ -37,6 +37,8 @@ class TabularModule(SupervisedModule):
         frequency_scale: of "periodic", 0.01 to 10; see PeriodicEmbedding.
     """
 
+    takes = ("vectors",)
+
     def __init__(
         self,
         in_features: int,

@@ -24,6 +24,7 @@ from zoo.errors import ZooError
 from zoo.meter import Meter
 from zoo.module import SupervisedModule, ZooModule
 from zoo.notice import notice
+from zoo.task import Classification
 
 Attack = Callable[[Pixels, Tensor, Tensor], Tensor]
 _SHOWN = 8
@@ -78,6 +79,8 @@ class RobustEvaluation(Technique):
     """
 
     supports = SupervisedModule
+    inputs = ("images",)
+    tasks = (Classification,)
     patience = sys.maxsize  # acts at validation
 
     def __init__(

@@ -15,7 +15,7 @@ from zoo.attacks.pixels import Pixels
 from zoo.batch import Batch
 from zoo.errors import ZooError
 from zoo.module import SupervisedModule, ZooModule
-from zoo.task import Output
+from zoo.task import Classification, Output
 
 # Adversarial pixels from (classifier of pixels, pixels, targets, radius, generator).
 Attack: TypeAlias = Callable[[Pixels, Tensor, Tensor, float, torch.Generator], Tensor]
@@ -36,6 +36,8 @@ class AdversarialTraining(Technique, ABC):
     """
 
     supports = SupervisedModule
+    inputs = ("images",)
+    tasks = (Classification,)
 
     def __init__(self, epsilon: float, norm: Norm, warmup: float) -> None:
         check_ball(self.name, epsilon, norm)

@@ -10,7 +10,7 @@ from callbacks.augmentation.mixing import BatchMixing, draw_share, mix_targets
 from callbacks.technique import UnsupportedModule
 from zoo.batch import Batch
 from zoo.module import SupervisedModule
-from zoo.task import Task
+from zoo.task import Classification, Task
 
 
 class Box(NamedTuple):
@@ -74,7 +74,8 @@ class CutMix(BatchMixing):
         p: probability in [0, 1] that a batch is mixed.
     """
 
-    mixes_values = False
+    inputs = ("images",)
+    tasks = (Classification,)
 
     def __init__(self, alpha: float = 1.0, p: float = 0.5) -> None:
         super().__init__(alpha, p)

@@ -45,6 +45,7 @@ class InputNoise(Technique):
     """
 
     supports = SupervisedModule
+    inputs = ("vectors", "images", "sequences")
 
     def __init__(self, std: float = 0.1, per_channel: bool = False) -> None:
         if not std >= 0:

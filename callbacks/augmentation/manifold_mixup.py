@@ -43,6 +43,8 @@ class ManifoldMixUp(BatchMixing):
             backbone. The paper takes the input and the first stages.
     """
 
+    inputs = ("vectors", "images")
+
     def __init__(self, alpha: float = 2.0, p: float = 1.0, layers: list[str] | None = None) -> None:
         super().__init__(alpha, p)
         if layers == []:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import Beta
 
 from callbacks.technique import Technique, UnsupportedModule
-from zoo.batch import Batch
+from zoo.batch import Batch, Inputs
 from zoo.errors import ZooError
 from zoo.module import SupervisedModule, ZooModule
 from zoo.task import Classification, Regression, Task
@@ -59,13 +59,11 @@ class BatchMixing(Technique, ABC):
     Args:
         alpha: of Beta(alpha, alpha), from which the share of a sample is drawn; 0 mixes nothing.
         p: probability in [0, 1] that a batch is mixed at all.
-
-    Attributes:
-        mixes_values: whether real-valued targets may be mixed too, not only classes.
     """
 
     supports = SupervisedModule
-    mixes_values: ClassVar[bool] = True
+    inputs: ClassVar[tuple[Inputs, ...]] = ("vectors", "images", "sequences")
+    tasks: ClassVar[tuple[type[Task], ...]] = (Classification, Regression)
 
     def __init__(self, alpha: float, p: float) -> None:
         if not alpha >= 0:
@@ -104,14 +102,8 @@ class BatchMixing(Technique, ABC):
             raise UnsupportedModule(f"{self.name} cannot mix padded sequences of different lengths; drop it")
 
     def require_soft_targets(self, module: SupervisedModule) -> None:
-        """Raise UnsupportedModule unless the task and its loss take mixed targets."""
+        """Raise UnsupportedModule unless the loss takes mixed targets."""
         task = module.task
-        if not isinstance(task, (Classification, Regression) if self.mixes_values else Classification):
-            wanted = "Classification or Regression" if self.mixes_values else "Classification"
-            raise UnsupportedModule(
-                f"{self.name} does not support the task {type(task).__name__}, whose targets cannot be mixed; use"
-                f" {wanted}, or drop {self.name}"
-            )
         if isinstance(task, Classification):
             soft = torch.full((2, task.num_classes), 1 / task.num_classes, device=module.device)
             try:

@@ -46,6 +46,7 @@ class ProgressiveResizing(Technique):
     """
 
     supports = SupervisedModule
+    inputs = ("resizable images",)
 
     def __init__(self, start: float = 0.5, until: float = 0.8, multiple: int = 4) -> None:
         if not 0 < start <= 1 or not 0 < until <= 1:

@@ -38,6 +38,7 @@ class Scaling(Technique):
     """
 
     supports = SupervisedModule
+    inputs = ("sequences",)
 
     def __init__(self, std: float = 0.1, per: Literal["channel", "sample"] = "channel") -> None:
         if not std >= 0:

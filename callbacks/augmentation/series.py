@@ -21,12 +21,6 @@ def is_forecast(batch: Batch) -> bool:
     return isinstance(batch.y, Tensor) and batch.y.ndim == 3 and batch.y.is_floating_point()
 
 
-def refuse_forecast(name: str, batch: Batch) -> None:
-    """Raise UnsupportedModule where the targets go on from the inputs, whose time may then not be changed."""
-    if is_forecast(batch):
-        raise UnsupportedModule(f"{name} changes the time of the inputs, but what is forecast follows on them; drop it")
-
-
 def lengths_of(batch: Batch) -> Tensor:
     """Steps of each sequence, int64 (B,); all T where nothing is padded."""
     if batch.lengths is not None:

@@ -33,6 +33,7 @@ class SwapNoise(Technique):
     """
 
     supports = SupervisedModule
+    inputs = ("vectors",)
 
     def __init__(self, p: float = 0.1) -> None:
         if not 0 <= p < 1:

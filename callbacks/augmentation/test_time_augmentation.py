@@ -45,6 +45,8 @@ class TestTimeAugmentation(EvaluationTechnique):
         shift: add views moved by so many pixels in four directions; 0 for none.
     """
 
+    inputs = ("images",)
+
     def __init__(self, flip: bool = True, shift: int = 0) -> None:
         if shift < 0:
             raise ZooError(f"TestTimeAugmentation: shift counts pixels and must not be negative, got {shift}")

@@ -3,11 +3,12 @@
 import torch
 from torch import Tensor
 
-from callbacks.augmentation.series import lengths_of, refuse_forecast, require_series, resample, resample_batch
+from callbacks.augmentation.series import lengths_of, require_series, resample, resample_batch
 from callbacks.technique import Technique
 from zoo.batch import Batch
 from zoo.errors import ZooError
 from zoo.module import SupervisedModule, ZooModule
+from zoo.task import Classification, MultiLabel, Regression, Tagging
 
 
 def warped_time(log_speed: Tensor, lengths: Tensor, steps: int) -> Tensor:
@@ -45,6 +46,9 @@ class TimeWarp(Technique):
     """
 
     supports = SupervisedModule
+    inputs = ("sequences",)
+    # Not what is forecast, which would no longer follow on the inputs.
+    tasks = (Classification, MultiLabel, Regression, Tagging)
 
     def __init__(self, std: float = 0.2, knots: int = 4) -> None:
         if not std >= 0:
@@ -61,7 +65,6 @@ class TimeWarp(Technique):
         if self.std == 0:
             return batch
         x = require_series(self.name, batch)
-        refuse_forecast(self.name, batch)
         lengths = lengths_of(batch)
         log_speed = self.std * torch.randn(len(x), self.knots + 2, device=x.device)  # the two ends as well
         return resample_batch(batch, warped_time(log_speed, lengths, x.shape[1]), lengths)

@@ -3,11 +3,12 @@
 import torch
 from torch import Tensor
 
-from callbacks.augmentation.series import lengths_of, refuse_forecast, require_series, resample_batch
+from callbacks.augmentation.series import lengths_of, require_series, resample_batch
 from callbacks.technique import Technique
 from zoo.batch import Batch
 from zoo.errors import ZooError
 from zoo.module import SupervisedModule, ZooModule
+from zoo.task import Classification, MultiLabel, Regression, Tagging
 
 
 def slice_windows(batch: Batch, start: Tensor, kept: Tensor, steps: int) -> Batch:
@@ -43,6 +44,9 @@ class WindowSlicing(Technique):
     """
 
     supports = SupervisedModule
+    inputs = ("sequences",)
+    # Not what is forecast, which would no longer follow on the inputs.
+    tasks = (Classification, MultiLabel, Regression, Tagging)
 
     def __init__(self, ratio: float = 0.9, stretch: bool = True) -> None:
         if not 0 < ratio <= 1:
@@ -57,7 +61,6 @@ class WindowSlicing(Technique):
         if self.ratio == 1:
             return batch
         x = require_series(self.name, batch)
-        refuse_forecast(self.name, batch)
         lengths = lengths_of(batch)
         kept = self._kept(lengths)
         start = (torch.rand(len(x), device=x.device) * (lengths - kept + 1)).long()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from callbacks.averaging.batch_statistics import recalibrate_from_training_data, running_norms
 from callbacks.averaging.mean import has_infinite_buffers, move_towards_
-from callbacks.technique import Conflict, Technique
+from callbacks.technique import Technique
 from zoo.errors import ZooError
 from zoo.module import SupervisedModule, ZooModule
 from zoo.notice import notice
@@ -29,6 +29,8 @@ class SWA(WeightAveraging, Technique):
         recalibrate: recompute the statistics of batch norm; without it they are averaged like weights.
     """
 
+    rivals = ("WeightAveraging",)
+    rivalry = "both keep an average, and one of them only would be validated and saved"
     # It acts late by design; what it has not done by the end of the run is looked at there.
     patience = sys.maxsize
 
@@ -61,12 +63,6 @@ class SWA(WeightAveraging, Technique):
         return step_idx + 1 >= self.start * total and (self.every == "step" or last)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        others = [c for c in trainer.callbacks if isinstance(c, WeightAveraging) and c is not self]  # type: ignore[attr-defined]
-        if others:
-            raise Conflict(
-                f"{type(others[0]).__name__} and {self.name} both keep an average and would validate and save one of"
-                " them only; drop one of them"
-            )
         Technique.setup(self, trainer, pl_module, stage)
         self._trainer = trainer
         if stage == "fit":  # a second fit counts its steps anew, and starts a new average

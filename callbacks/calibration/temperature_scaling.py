@@ -62,6 +62,7 @@ class TemperatureScaling(Technique):
     """
 
     supports = SupervisedModule
+    tasks = (Classification,)
     patience = sys.maxsize  # acts when training is over
 
     def __init__(self) -> None:
@@ -69,13 +70,8 @@ class TemperatureScaling(Technique):
 
     def attach(self, module: ZooModule) -> None:
         assert isinstance(module, SupervisedModule)
-        task, loss = module.task, module.task.criterion
+        loss = module.task.criterion
         self._temperature = None
-        if not isinstance(task, Classification):
-            raise UnsupportedModule(
-                f"TemperatureScaling does not support the task {type(task).__name__}: it needs class probabilities;"
-                " use Classification, or drop it"
-            )
         if isinstance(loss, ClassificationLoss) and type(loss).probabilities is not ClassificationLoss.probabilities:
             raise UnsupportedModule(
                 f"TemperatureScaling: the probabilities of {type(loss).__name__} are not the softmax of the network's"
@@ -103,6 +99,7 @@ class TemperatureScaling(Technique):
                 file_io.save_checkpoint(checkpoint, kept.file)
         notice(f"TemperatureScaling, {kept.about}: {report}")
         _task(pl_module).temperature.fill_(self._temperature)
+        self.acted()
 
     def detach(self, module: ZooModule) -> None:
         super().detach(module)

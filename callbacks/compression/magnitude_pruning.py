@@ -5,12 +5,12 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from torch.nn.utils import prune
 from torch.optim import Optimizer
 
-from callbacks.technique import Conflict, NoEffect, Technique
+from callbacks.technique import NoEffect, Technique
 from zoo.errors import ZooError
 from zoo.module import ZooModule
 from zoo.notice import notice
@@ -76,6 +76,8 @@ class MagnitudePruning(Technique):
         Conflict: in a fit, beside an average of the weights (EMA, SWA), in which pruned weights fade but never vanish.
     """
 
+    rivals = ("WeightAveraging",)
+    rivalry = "pruned weights fade in an average and never become zero"
     patience = sys.maxsize  # begins when the network has learnt something
 
     def __init__(
@@ -96,15 +98,6 @@ class MagnitudePruning(Technique):
         self._weights: dict[str, Tensor] = {}
         self._masks: dict[str, Tensor] = {}
         self._reached, self._steps = 0.0, 0
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        averages = [c for c in trainer.callbacks if isinstance(c, WeightAveraging)]  # type: ignore[attr-defined]
-        if stage == "fit" and averages:
-            raise Conflict(
-                f"{type(averages[0]).__name__} and MagnitudePruning do not go together: pruned weights fade in an"
-                " average and never become zero; drop one of them"
-            )
-        super().setup(trainer, pl_module, stage)
 
     def attach(self, module: ZooModule) -> None:
         if self.sparsity == 0:

@@ -16,7 +16,7 @@ from callbacks.technique import Conflict, NoEffect, Technique
 from zoo.batch import Batch
 from zoo.errors import ZooError
 from zoo.module import SupervisedModule, ZooModule
-from zoo.task import Output
+from zoo.task import Classification, Output, Regression
 
 Distance: TypeAlias = Literal["mse", "cosine"]
 
@@ -58,6 +58,7 @@ class FeatureDistillation(Technique):
     """
 
     supports = SupervisedModule
+    tasks = (Classification, Regression)
 
     def __init__(
         self,

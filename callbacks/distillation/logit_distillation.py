@@ -11,7 +11,7 @@ from callbacks.technique import NoEffect, Technique
 from zoo.batch import Batch
 from zoo.errors import ZooError
 from zoo.module import SupervisedModule, ZooModule, task_objective
-from zoo.task import Classification, Output, Task
+from zoo.task import Classification, Output, Regression, Task
 
 
 def soft_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -55,6 +55,7 @@ class LogitDistillation(Technique):
     """
 
     supports = SupervisedModule
+    tasks = (Classification, Regression)
 
     def __init__(self, teacher: str, alpha: float = 0.7, temperature: float = 4.0) -> None:
         if not 0 <= alpha <= 1:

@@ -5,7 +5,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from callbacks.technique import UnsupportedModule
 from zoo.batch import Batch
 from zoo.errors import ResumeError, ZooError
 from zoo.from_run import model_from_run
@@ -51,11 +50,7 @@ class Teacher:
     def check_task(self, student: SupervisedModule) -> None:
         """Raise unless teacher and student are asked the same question."""
         own, other = student.task, self.model.task
-        if not isinstance(own, Classification | Regression):
-            raise UnsupportedModule(
-                f"{self.who} does not support the task {type(own).__name__}, whose outputs it cannot compare; use"
-                f" Classification or Regression, or drop {self.who}"
-            )
+        assert isinstance(own, Classification | Regression)  # the tasks of the techniques that have a teacher
         if not isinstance(other, type(own)):
             raise ZooError(
                 f"{self.who}: the teacher in {self.run} was trained for {type(other).__name__}, the student for"

@@ -58,6 +58,8 @@ class ADA(GameTechnique):
         p: where it begins, in [0, 1].
     """
 
+    inputs = ("images",)
+
     def __init__(
         self, target: float = 0.6, speed: int = 500_000, interval: int = 4, mirror: bool = False, p: float = 0.0
     ) -> None:

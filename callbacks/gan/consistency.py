@@ -25,6 +25,8 @@ class Consistency(GameTechnique):
         share: part of the run over which it changes, in (0, 1].
     """
 
+    inputs = ("images",)
+
     def __init__(
         self,
         weight: float = 10.0,

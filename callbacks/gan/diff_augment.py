@@ -44,6 +44,8 @@ class DiffAugment(GameTechnique):
         policy: which changes, in this order; "translation" alone is mild, all three suit a few hundred images.
     """
 
+    inputs = ("images",)
+
     def __init__(self, policy: list[Change] = ["color", "translation", "cutout"]) -> None:  # noqa: B006  never changed
         if not policy or len(set(policy)) < len(policy):
             raise ZooError(f"DiffAugment: policy names each change at most once and at least one, got {policy}")

@@ -6,16 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from callbacks.init.scheme import InitScheme
-from callbacks.technique import UnsupportedModule
 from zoo.errors import ZooError
 from zoo.module import ZooModule
 
 
 @runtime_checkable
-class HasLastNorm(Protocol):
-    """A residual block that says which norm ends its branch."""
+class HasLastNorms(Protocol):
+    """A residual network that says which norm ends the branch of each block, by name."""
 
-    last_norm: nn.Module
+    @property
+    def last_norms(self) -> dict[str, nn.Module]: ...
 
 
 @torch.no_grad()
@@ -36,6 +36,8 @@ class ZeroInitResidual(InitScheme):
             all residual blocks when null.
     """
 
+    supports = HasLastNorms
+
     def __init__(self, layers: str | None = None) -> None:
         super().__init__(layers)
 
@@ -44,17 +46,8 @@ class ZeroInitResidual(InitScheme):
 
     def select(self, module: ZooModule) -> dict[str, nn.Module]:
         """The last norm of each residual block, by name."""
-        norms = {
-            f"{name}.last_norm": block.last_norm
-            for name, block in module.named_modules()
-            if isinstance(block, HasLastNorm)
-        }
-        if not norms:
-            raise UnsupportedModule(
-                f"{self.name} does not support {type(module).__name__}: none of its blocks has a `last_norm`; drop"
-                f" {self.name} or choose a residual network"
-            )
-        return self.restrict(module, norms)
+        assert isinstance(module, HasLastNorms)
+        return self.restrict(module, module.last_norms)
 
     def fill(self, module: ZooModule) -> None:
         for name, norm in self.select(module).items():

@@ -43,6 +43,8 @@ class PerturbedStep(Technique, ABC):
     """
 
     supports = SupervisedModule
+    rivals = ("PerturbedStep",)
+    rivalry = "both perturb the weights of a step"
 
     @abstractmethod
     def perturbation(self, parameters: list[Tensor]) -> list[Tensor]:
@@ -54,9 +56,6 @@ class PerturbedStep(Technique, ABC):
                 f"{self.name} and trainer.accumulate_grad_batches={trainer.accumulate_grad_batches} do not go together:"
                 " the second gradient would be that of the last batch alone; set it to 1 and raise the batch size"
             )
-        for other in trainer.callbacks:  # type: ignore[attr-defined]
-            if stage == "fit" and isinstance(other, PerturbedStep) and other is not self and other.name != self.name:
-                raise Conflict(f"{self.name} and {other.name} both perturb the weights of a step; drop one of them")
         plugin = trainer.precision_plugin
         if stage == "fit" and isinstance(plugin, MixedPrecision) and plugin.scaler is not None:
             raise Conflict(

@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from callbacks.technique import NoEffect, Technique, UnsupportedModule
+from callbacks.technique import NoEffect, Technique
 from zoo.batch import Batch
 from zoo.errors import ZooError
 from zoo.module import SupervisedModule, ZooModule
@@ -39,6 +39,7 @@ class ConfidencePenalty(Technique):
     """
 
     supports = SupervisedModule
+    tasks = (Classification,)
 
     def __init__(self, strength: float = 0.1) -> None:
         if strength < 0:
@@ -48,12 +49,6 @@ class ConfidencePenalty(Technique):
     def attach(self, module: ZooModule) -> None:
         if self.strength == 0:
             raise NoEffect("ConfidencePenalty: strength is 0, which changes nothing; raise it or drop it")
-        task = module.task if isinstance(module, SupervisedModule) else None
-        if not isinstance(task, Classification):
-            raise UnsupportedModule(
-                f"ConfidencePenalty does not support the task {type(task).__name__}: it needs Classification, whose"
-                " prediction is a distribution over classes; drop it or choose another task"
-            )
         self.add_penalty(module, self._penalty)
 
     def _penalty(self, module: ZooModule, batch: Batch, output: Output) -> Tensor:

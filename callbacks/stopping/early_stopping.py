@@ -51,6 +51,7 @@ class StopEarly(EarlyStopping, Technique):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_validation_end(trainer, pl_module)
         if trainer.should_stop and self.stopped_epoch == trainer.current_epoch:
+            self.acted()
             notice(
                 f"StopEarly: {self.monitor} was not better than {float(self.best_score):.4g} for {self.wait_count}"
                 f" validations; stopped after epoch {trainer.current_epoch + 1}"

@@ -64,12 +64,12 @@ def test_techniques_of_a_task_alone(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_head_says_with_what_a_technique_does_not_go(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "\n  not with   SWA\n" in said(capsys, "show", "ema"), "it is SWA's source that says so"
+    assert "\n  not with   MagnitudePruning, SWA\n" in said(capsys, "show", "ema"), "it is they that say so"
     adam = said(capsys, "show", "optimizers/adam")
     assert "  slots      optimizer_factories (for itself)" in adam
     assert "AdamW" in adam[adam.index("not with") : adam.index("fragment")]
     cutmix = said(capsys, "show", "cutmix")
-    assert "  needs      a SupervisedModule with images (B, C, H, W) for Classification\n" in cutmix
+    assert "  needs      a SupervisedModule of images for Classification\n" in cutmix
     assert "  command    zoo fit -c cnn/cifar10 -c techniques/augmentation/cutmix\n" in cutmix
 
 

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from lightning.pytorch import Callback, Trainer
@@ -13,6 +13,7 @@ from lightning.pytorch import Callback, Trainer
 from callbacks.technique import NoEffect, Technique, UnsupportedModule
 from tests.composition import FAMILIES, FRAGMENTS, TASKS, build, light_trainers, network, own, run, settings, takes
 from tests.test_structure import technique_classes
+from zoo.batch import Inputs
 from zoo.cli import facts, support
 from zoo.cli.sources import Sources
 from zoo.module import ZooModule
@@ -44,11 +45,14 @@ def models() -> dict[str, type[ZooModule]]:
 def test_supports_and_hooks_are_those_of_the_class(name: str) -> None:
     cls, found = CLASSES[name], facts.facts(name)
     assert found.supports == cls.supports.__name__
+    assert (found.inputs, found.rivals) == (cls.inputs, cls.rivals)
+    assert found.tasks == tuple(task.__name__ for task in cls.tasks)
+    assert set(cls.inputs) <= set(get_args(Inputs))
     if not getattr(cls.supports, "_is_protocol", False):
         for model in models().values():
-            assert not issubclass(model, cls.supports) <= support.supports_family(found, model.__name__) or issubclass(
-                model, cls.supports
-            ), f"{name} is said to support {model.__name__}"
+            said = support.supports_family(found, model.__name__)
+            fits = not cls.inputs or not model.takes or bool(set(cls.inputs) & set(model.takes))
+            assert said == (issubclass(model, cls.supports) and fits), f"{name} and {model.__name__}"
     ours = [base for base in cls.__mro__ if base.__module__.startswith("callbacks.") and base is not Technique]
     hooks = {hook for base in ours for hook in vars(base) if hook.startswith("on_") and hasattr(Callback, hook)}
     assert {hook for hook in found.hooks if hook.startswith("on_")} == hooks - {"on_exception"}
@@ -61,7 +65,7 @@ class NotesSlots(Callback):
         self.filled: set[str] = set()
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        self.filled = {slot for slot in facts.SHARED_SLOTS.values() if getattr(pl_module, slot)}
+        self.filled = {slot for slot in facts.SHARED_SLOTS.values() if getattr(pl_module, slot, None)}
         self.filled |= {place.split(".")[0] for place in pl_module.slot_owners}
 
 
@@ -85,59 +89,57 @@ def test_what_the_source_says_is_what_a_run_does(fragment: str, task: str, tmp_p
             refused = ""
         assert said == (not refused), (
             f"{fragment} on {model} for {task}: the source says {'yes' if said else 'no'}, the run says"
-            f" {refused or 'yes'}. Let the check be an `if` on x.ndim, isinstance(task, ...) or a protocol that raises"
-            " UnsupportedModule, or set `supports`: see zoo/cli/facts.py"
+            f" {refused or 'yes'}. Let `supports`, `inputs` and `tasks` say what it needs"
         )
         if not refused and notes.filled:
             assert notes.filled == {slot for of_one in found for slot in (*of_one.shared, *of_one.claimed)}
 
 
-def test_an_override_hides_what_it_does_not_call(tmp_path: Path) -> None:
+def test_attributes_and_members_are_those_of_the_lineage(tmp_path: Path) -> None:
     (tmp_path / "some.py").write_text(
         inspect.cleandoc('''
         """A file."""
         class Base(Technique):
             supports = SupervisedModule
+            tasks: ClassVar[tuple[type[Task], ...]] = (Classification, Regression)
             def attach(self, module):
                 self.add_penalty(module, None)
-            def setup(self):
-                raise Conflict("no")
-        class Silent(Base):
-            def attach(self, module):
-                pass
-        class Louder(Base):
-            """With more."""
+        class Narrow(Base):
+            """With less."""
+
+            inputs = ("images",)  # why
+            tasks = (Classification,)
 
             def attach(self, module):
-                super().attach(module)
                 self.extra: int = 3
     ''')
         + "\n"
     )
     sources = Sources(tmp_path)
-    assert sources.lineage("Louder") == ["Louder", "Base", "Technique"]
-    called = {name: [method.text.count("add_penalty") for method in sources.methods(name, "Technique")["attach"]]
-              for name in ("Base", "Silent", "Louder")}  # fmt: skip
-    assert called == {"Base": [1], "Silent": [0], "Louder": [0, 1]}
-    assert {"attach", "setup", "extra", "supports"} >= sources.members("Louder") >= {"attach", "setup", "extra"}
+    assert sources.lineage("Narrow") == ["Narrow", "Base", "Technique"]
+    assert sources.leaves("Technique") == ["Narrow"]
+    said = [sources.words("Narrow", attribute) for attribute in ("supports", "inputs", "tasks", "rivals")]
+    assert said == [("SupervisedModule",), ("images",), ("Classification",), ()]
+    assert sources.words("Base", "tasks") == ("Classification", "Regression")
+    assert {"attach", "extra", "tasks"} <= sources.members("Narrow")
 
 
-def test_protocols_are_looked_for_in_what_a_family_is_made_of() -> None:
-    zero_init = facts.checks("ZeroInitResidual")
+def test_a_protocol_is_looked_for_in_the_members_of_a_family() -> None:
+    zero_init = facts.facts("ZeroInitResidual")
     assert [name for name in models() if support.supports_family(zero_init, name)] == ["ResNet"]
 
 
-def test_what_flattens_its_inputs_takes_images_too() -> None:
-    cutmix, resizing, swap = (facts.checks(name) for name in ("CutMix", "ProgressiveResizing", "SwapNoise"))
-    assert support.supports_family(cutmix, "MLP")
+def test_kinds_of_inputs_decide() -> None:
+    cutmix, resizing, swap = (facts.facts(name) for name in ("CutMix", "ProgressiveResizing", "SwapNoise"))
+    assert support.supports_family(cutmix, "MLP"), "which flattens images"
     assert support.supports_family(swap, "MLP")
     assert not support.supports_family(resizing, "MLP"), "which is built for vectors of one length"
     assert not support.supports_family(cutmix, "TabularMLP")
     assert not support.supports_family(swap, "ResNet")
 
 
-def test_a_technique_that_takes_a_slot_for_itself_has_rivals() -> None:
-    assert facts.rivals(facts.facts("EMA")) == {"SWA": "by name"}
-    assert facts.rivals(facts.facts("Cosine"))["WSD"] == "slot schedule_factories"
+def test_rivals_are_named_by_either_or_want_one_slot() -> None:
+    assert facts.rivals(facts.facts("EMA")) == ["MagnitudePruning", "SWA"]
+    assert "WSD" in facts.rivals(facts.facts("Cosine"))
     assert "Cosine" not in facts.rivals(facts.facts("Cosine"))
     assert not facts.rivals(facts.facts("MixUp"))

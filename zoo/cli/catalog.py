@@ -113,9 +113,7 @@ def _print_technique(fragment: str) -> None:
             Entry("hooks", ", ".join(found.hooks) or "none"),
             Entry("needs", facts.needs(found)),
             Entry("supports", ", ".join(model for model in models if support.supports_family(found, model)) or "none"),
-            *[Entry("refuses", text) for text in found.refusals],
             *([Entry("not with", ", ".join(rivals))] if rivals else []),
-            *[Entry("conflict", text) for text in found.conflicts],
             Entry("fragment", f"configs/{fragment}.yaml"),
             Entry("command", _command(fragment)),
         ]

@@ -1,4 +1,4 @@
-"""Classes as their source says it, without importing them: bases, attributes, and the methods that really run."""
+"""Classes as their source says it, without importing them: bases, class attributes, names of members."""
 
 import ast
 import re
@@ -21,15 +21,8 @@ class Class(NamedTuple):
     text: str
 
 
-class Method(NamedTuple):
-    """One definition of a method, parsed and as it is written."""
-
-    node: ast.FunctionDef
-    text: str
-
-
 class Sources:
-    """The classes of some folders. A class is parsed when it is asked about, since parsing all takes 0.1 s.
+    """The classes of some folders.
 
     Args:
         folders: where to look, subfolders included.
@@ -37,7 +30,6 @@ class Sources:
 
     def __init__(self, *folders: Path) -> None:
         self._folders = folders
-        self._parsed: dict[str, ast.ClassDef] = {}
 
     @cached_property
     def _classes(self) -> dict[str, Class]:
@@ -74,77 +66,30 @@ class Sources:
         # A base that is reached on two ways comes after both.
         return [base for place, base in enumerate(found) if base not in found[place + 1 :]]
 
-    def node(self, name: str) -> ast.ClassDef:
-        """A class as Python's parser reads it."""
-        if name not in self._parsed:
-            (node,) = ast.parse(self.text(name)).body
-            assert isinstance(node, ast.ClassDef)
-            self._parsed[name] = node
-        return self._parsed[name]
+    def leaves(self, root: str) -> list[str]:
+        """The public classes below a root that no other class builds on."""
+        parents = {base for name in self for base in self.bases(name)}
+        below = [name for name in sorted(self) if root in self.lineage(name)[1:]]
+        return [name for name in below if name not in parents and not name.startswith("_")]
 
-    def methods(self, name: str, below: str) -> dict[str, list[Method]]:
-        """Every method with the definitions that run when it is called: an override, and what its ``super()`` reaches.
+    def words(self, name: str, attribute: str) -> tuple[str, ...]:
+        """What a class attribute is set to, in the class or the nearest base that sets it.
 
-        Args:
-            name: the class.
-            below: a base that is left out, with all of its own bases.
+        Returns:
+            The string or the name of the class that it is, or those of a tuple; empty where nothing is set.
         """
-        found: dict[str, list[Method]] = {}
-        for cls in self._known(name, below):
-            lines = self.text(cls).splitlines()
-            for node in self.node(cls).body:
-                if isinstance(node, ast.FunctionDef):
-                    earlier = found.setdefault(node.name, [])
-                    if not earlier or _calls_on(earlier[-1].node):
-                        earlier.append(Method(node, "\n".join(lines[node.lineno - 1 : node.end_lineno])))
-        return found
-
-    def attribute(self, name: str, attribute: str, below: str = "") -> ast.expr | None:
-        """What a class attribute is set to, in the class or the nearest base that sets it."""
-        for cls in self._known(name, below):
-            if attribute not in self.text(cls):
-                continue
-            for node in self.node(cls).body:
-                targets = node.targets if isinstance(node, ast.Assign) else []
-                targets = [node.target] if isinstance(node, ast.AnnAssign) else targets
-                if any(isinstance(target, ast.Name) and target.id == attribute for target in targets):
-                    assert isinstance(node, ast.Assign | ast.AnnAssign)
-                    if node.value is not None:
-                        return node.value
-        return None
+        line = re.compile(rf"^    {attribute}(?:: [^=\n]+)? = (.+?)(?:  #.*)?$", re.MULTILINE)
+        for cls in self.lineage(name):
+            if cls in self and (found := line.search(self.text(cls))):
+                value = ast.parse(found[1], mode="eval").body
+                parts = value.elts if isinstance(value, ast.Tuple) else [value]
+                return tuple(part.id if isinstance(part, ast.Name) else str(ast.literal_eval(part)) for part in parts)
+        return ()
 
     def members(self, name: str) -> set[str]:
         """Names that instances have: methods, class attributes, and what methods set on ``self``; bases included."""
-        return {one or other for cls in self._known(name) for one, other in _MEMBER.findall(self.text(cls))}
-
-    def mentioned(self, name: str) -> set[str]:
-        """The class, its bases, and the classes of the same file that their text names, and those that these name."""
-        found: set[str] = set()
-        waiting = self._known(name)
-        while waiting:
-            cls = waiting.pop()
-            if cls not in found:
-                found.add(cls)
-                names = set(re.findall(r"\w+", self.text(cls)))
-                waiting += [other for other in names if other in self and self.file(other) == self.file(cls)]
-        return found
-
-    def _known(self, name: str, below: str = "") -> list[str]:
-        left_out = set(self.lineage(below)) if below else set()
-        return [cls for cls in self.lineage(name) if cls in self and cls not in left_out]
-
-
-def _calls_on(method: ast.FunctionDef) -> bool:
-    """Whether a method calls what it overrides: ``super().same(...)`` or ``Base.same(self, ...)``."""
-    for node in ast.walk(method):
-        match node:
-            case ast.Call(func=ast.Attribute(value=ast.Call(func=ast.Name(id="super")), attr=name)):
-                if name == method.name:
-                    return True
-            case ast.Call(func=ast.Attribute(attr=name), args=[ast.Name(id="self"), *_]):
-                if name == method.name:
-                    return True
-    return False
+        known = [cls for cls in self.lineage(name) if cls in self]
+        return {one or other for cls in known for one, other in _MEMBER.findall(self.text(cls))}
 
 
 @cache
@@ -161,5 +106,5 @@ def models() -> Sources:
 
 @cache
 def tasks() -> list[str]:
-    """All tasks, by class name."""
-    return [name for name in models() if TASK in models().lineage(name)[1:]]
+    """The tasks that a user may choose, by class name."""
+    return models().leaves(TASK)

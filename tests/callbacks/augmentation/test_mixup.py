@@ -21,6 +21,7 @@ from tests.callbacks.augmentation.augmentation_checks import (
     digits_cnn,
     fit,
 )
+from tests.tools import quiet_trainer
 from zoo.batch import Batch
 from zoo.errors import ZooError
 from zoo.mlp import MLP
@@ -177,8 +178,8 @@ def test_a_task_without_mixable_targets_is_refused() -> None:
 
     model = MLP(4, Classification(4), [4])
     model.task = Tokens(nn.CrossEntropyLoss())
-    with pytest.raises(UnsupportedModule, match=r"MixUp does not support the task Tokens, .* or drop MixUp"):
-        MixUp().attach(model)
+    with pytest.raises(UnsupportedModule, match=r"MixUp does not support the task Tokens; .* or drop MixUp"):
+        MixUp().setup(quiet_trainer(), model, "fit")
     MixUp().attach(MLP(4, Ranking(), [4]))
 
 

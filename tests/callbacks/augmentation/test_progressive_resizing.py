@@ -23,6 +23,12 @@ from zoo.errors import ZooError
 from zoo.task import Classification
 
 
+class OneSize(LeNet):
+    """A network that does not say what it takes."""
+
+    takes = ()
+
+
 def test_sizes_over_a_run() -> None:
     sizes = [side_at(step / 10, 32, 0.5, 0.8, 4) for step in range(11)]
     assert sizes == [16, 16, 20, 24, 24, 24, 28, 32, 32, 32, 32] or sizes == sorted(sizes)
@@ -92,10 +98,12 @@ def test_learns_digits() -> None:
 def test_refusals() -> None:
     with pytest.raises(NoEffect, match=r"start is 1.0 and multiple is 4: no image became smaller"):
         fit(digits_cnn(), digits(), ProgressiveResizing(1.0), epochs=1)
-    with pytest.raises(UnsupportedModule, match=r"does not support MLP, which takes no images \(B, C, H, W\)"):
+    with pytest.raises(UnsupportedModule, match="does not support MLP: it works on resizable images, not on vectors"):
         fit(wine_mlp(), wine(), ProgressiveResizing())
-    model = LeNet(1, 8, Classification(10))
-    with pytest.raises(UnsupportedModule, match=r"does not support LeNet: it takes images of one size, and 4 x 4 pix"):
+    model = OneSize(1, 8, Classification(10))
+    with pytest.raises(
+        UnsupportedModule, match=r"does not support OneSize: it takes images of one size, and 4 x 4 pix"
+    ):
         fit(model, digits(), ProgressiveResizing())
     assert model.backbone.training
     with pytest.raises(ZooError, match=r"start and until are shares in \(0, 1\], got 0.0 and 0.8"):

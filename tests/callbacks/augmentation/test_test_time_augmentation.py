@@ -113,4 +113,4 @@ def test_refusals() -> None:
     model = MLP(4, Classification(4), [4])
     model.task = Tokens(torch.nn.CrossEntropyLoss())
     with pytest.raises(UnsupportedModule, match="does not support the task Tokens"):
-        tta.TestTimeAugmentation().attach(model)
+        tta.TestTimeAugmentation().setup(quiet_trainer(), model, "fit")

@@ -18,9 +18,12 @@ from tests.callbacks.augmentation.augmentation_checks import (
     vowels,
     vowels_net,
 )
+from tests.tools import quiet_trainer
 from zoo.batch import Batch
 from zoo.errors import ZooError
+from zoo.forecasting import NLinear
 from zoo.module import ZooModule
+from zoo.task import Forecasting
 
 
 def test_equals_numpy_on_each_sequence() -> None:
@@ -102,13 +105,9 @@ def test_refusals() -> None:
         TimeWarp(-1.0)
     with pytest.raises(ZooError, match="TimeWarp: knots must be at least 1, got 0"):
         TimeWarp(knots=0)
-    with pytest.raises(
-        UnsupportedModule, match=r"TimeWarp needs sequences of numbers, floats \(B, T, C\), got torch.fl"
-    ):
+    with pytest.raises(UnsupportedModule, match="TimeWarp does not support MLP: it works on sequences, not on vec"):
         fit(diabetes_mlp(), diabetes(), TimeWarp(), epochs=1)
-    with pytest.raises(
-        UnsupportedModule, match="TimeWarp changes the time of the inputs, but what is forecast follows"
-    ):
-        TimeWarp().transform(ZooModule(), Batch(torch.rand(2, 5, 3), torch.rand(2, 4, 1)))
+    with pytest.raises(UnsupportedModule, match="TimeWarp does not support the task Forecasting; use Classification"):
+        TimeWarp().setup(quiet_trainer(), NLinear(1, 8, Forecasting(1, 4)), "fit")
     with pytest.raises(UnsupportedModule, match="TimeWarp does not support ZooModule"):
         TimeWarp().setup(None, ZooModule(), "fit")  # type: ignore[arg-type]

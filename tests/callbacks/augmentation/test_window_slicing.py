@@ -19,9 +19,12 @@ from tests.callbacks.augmentation.augmentation_checks import (
     vowels,
     vowels_net,
 )
+from tests.tools import quiet_trainer
 from zoo.batch import Batch
 from zoo.errors import ZooError
+from zoo.forecasting import NLinear
 from zoo.module import ZooModule
+from zoo.task import Forecasting
 
 START, KEPT = torch.tensor([2, 0, 1, 4]), torch.tensor([6, 1, 3, 3])
 
@@ -90,9 +93,9 @@ def test_refusals() -> None:
     for ratio in (0.0, 1.5):
         with pytest.raises(ZooError, match=r"WindowSlicing: ratio is a share in \(0, 1\], got"):
             WindowSlicing(ratio)
-    with pytest.raises(UnsupportedModule, match="WindowSlicing needs sequences of numbers"):
+    with pytest.raises(UnsupportedModule, match="WindowSlicing does not support MLP: it works on seq"):
         fit(diabetes_mlp(), diabetes(), WindowSlicing(), epochs=1)
-    with pytest.raises(UnsupportedModule, match="WindowSlicing changes the time of the inputs, but what is forecast"):
-        WindowSlicing().transform(ZooModule(), Batch(torch.rand(2, 5, 3), torch.rand(2, 4, 1)))
+    with pytest.raises(UnsupportedModule, match="WindowSlicing does not support the task Forecasting; use Classif"):
+        WindowSlicing().setup(quiet_trainer(), NLinear(1, 8, Forecasting(1, 4)), "fit")
     with pytest.raises(UnsupportedModule, match="WindowSlicing does not support ZooModule"):
         WindowSlicing().setup(None, ZooModule(), "fit")  # type: ignore[arg-type]

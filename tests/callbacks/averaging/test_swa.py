@@ -186,7 +186,7 @@ def test_helps_a_noisy_run_on_digits() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(Conflict, match=r"EMA and SWA both keep an average .*; drop one of them"):
+    with pytest.raises(Conflict, match=r"SWA and EMA do not go together: both keep an average, .*; drop one of them"):
         fit(make_model(), EMA(), SWA())
     with pytest.raises(ZooError, match=r"SWA: start is a share of the run in \[0, 1\), got 1.0"):
         SWA(1.0)

@@ -133,8 +133,8 @@ def test_training_is_unchanged() -> None:
 
 
 def test_errors_say_what_to_do() -> None:
-    with pytest.raises(UnsupportedModule, match="does not support the task Regression: it needs class probabilities"):
-        TemperatureScaling().attach(MLP(4, Regression(), [4]))
+    with pytest.raises(UnsupportedModule, match="does not support the task Regression; use Classification, or drop"):
+        fit(MLP(64, Regression(), [4]), TemperatureScaling())
     with pytest.raises(UnsupportedModule, match="the probabilities of BiTempered are not the softmax"):
         TemperatureScaling().attach(MLP(4, Classification(3, loss=BiTempered()), [4]))
     TemperatureScaling().attach(MLP(4, Classification(3, loss=nn.MultiMarginLoss()), [4]))

@@ -151,5 +151,5 @@ def test_errors_say_what_to_do() -> None:
         MagnitudePruning().attach(MLP(4, Classification(3), []))
     with pytest.raises(NoEffect, match="ZooModule has no trainable linear"):
         MagnitudePruning().attach(ZooModule())
-    with pytest.raises(Conflict, match="EMA and MagnitudePruning do not go together: pruned weights fade"):
+    with pytest.raises(Conflict, match="MagnitudePruning and EMA do not go together: pruned weights fade"):
         fit(make_mlp(), EMA(), MagnitudePruning())

@@ -1,5 +1,6 @@
 """What the tests of distillation share: a teacher's run folder, as ``zoo fit`` leaves it."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +9,23 @@ import yaml
 
 from callbacks.distillation.teacher import Teacher
 from tests.callbacks.technique_checks import fit
+from zoo.cnn import ResNet
 from zoo.mlp import MLP
+from zoo.module import SupervisedModule
+from zoo.rnn import RNN
 from zoo.task import Classification, Regression, Task
 
 
 def save_run(folder: Path, model: MLP, task: dict[str, Any], hidden: list[int], in_features: int = 64) -> Path:
     """Write the two files of a run that a teacher is built from."""
-    (folder / "checkpoints").mkdir(parents=True)
     arguments = {"in_features": in_features, "task": task, "hidden": hidden, "norm": "batch"}
-    config = {"seed_everything": 0, "model": {"class_path": "zoo.mlp.MLP", "init_args": arguments}}
+    return write_run(folder, model, {"class_path": "zoo.mlp.MLP", "init_args": arguments})
+
+
+def write_run(folder: Path, model: SupervisedModule, section: dict[str, Any]) -> Path:
+    """The same for any network, with the section ``model`` of its configuration."""
+    (folder / "checkpoints").mkdir(parents=True)
+    config = {"seed_everything": 0, "model": section}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     torch.save({"state_dict": model.state_dict()}, folder / "checkpoints" / "best.ckpt")
     return folder
@@ -39,6 +48,22 @@ def regression_run(folder: Path, task: Task | None = None) -> Path:
     task.mean.fill_(150.0)
     task.std.fill_(70.0)
     return save_run(folder, MLP(10, task, [16], norm="batch"), {"class_path": "zoo.task.Regression"}, [16], 10)
+
+
+def matrix_run(folder: Path, student: SupervisedModule) -> Path:
+    """An untrained teacher that takes what a student of the composition matrix is given."""
+    if folder.joinpath("config.yaml").is_file():
+        return folder
+    task: dict[str, Any] = {"class_path": f"zoo.task.{type(student.task).__name__}"}
+    if isinstance(student.task, Classification):
+        task["init_args"] = {"num_classes": student.task.num_classes}
+    torch.manual_seed(7)
+    if isinstance(student, ResNet):  # images of every size
+        teacher = ResNet(1, copy.deepcopy(student.task), [1], width=4)
+        arguments = {"in_channels": 1, "task": task, "blocks": [1], "width": 4}
+        return write_run(folder, teacher, {"class_path": "zoo.cnn.ResNet", "init_args": arguments})
+    in_features = 12 * 3 if isinstance(student, RNN) else 6
+    return save_run(folder, MLP(in_features, copy.deepcopy(student.task), [5], norm="batch"), task, [5], in_features)
 
 
 def load(folder: Path) -> MLP:

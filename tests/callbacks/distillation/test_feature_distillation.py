@@ -26,6 +26,8 @@ from zoo.task import Classification
 GENERATOR = torch.Generator().manual_seed(0)
 MAPS = torch.randn(2, 3, 5, 4, 4, generator=GENERATOR)
 
+MATRIX_SKIP = "which layers of a teacher and a student go together is a choice for each pair of networks"
+
 
 def test_equals_the_formula() -> None:
     a, b = MAPS
@@ -115,7 +117,11 @@ def test_the_projection_survives_a_resume(tmp_path: Path) -> None:
     assert_same(copy(whole._projections), copy(resumed._projections))
 
 
-@pytest.mark.parametrize("company", [[Muon()], [SAM()], [EMA(0.9), OneCycle()], ["logits"]], ids=str)
+@pytest.mark.parametrize(
+    "company",
+    [[Muon()], [SAM()], [EMA(0.9), OneCycle()], ["logits"]],
+    ids=["muon", "sam", "ema and schedule", "logits"],
+)
 def test_gets_on_with_others(tmp_path: Path, company: list) -> None:
     run, student = teacher_run(tmp_path / "run"), make_mlp()
     names = student.state_dict().keys()

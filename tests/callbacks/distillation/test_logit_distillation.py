@@ -14,14 +14,14 @@ from callbacks.augmentation.mixup import MixUp
 from callbacks.distillation.logit_distillation import LogitDistillation, answer_loss, soft_loss
 from callbacks.technique import Conflict, NoEffect, UnsupportedModule
 from datamodules.diabetes import Diabetes
-from tests.callbacks.distillation.distillation_checks import load, regression_run, save_run, teacher_run
+from tests.callbacks.distillation.distillation_checks import load, matrix_run, regression_run, save_run, teacher_run
 from tests.callbacks.technique_checks import assert_resumes, copy, fit, make_mlp
 from tests.tools import quiet_trainer
 from zoo.batch import Batch
 from zoo.errors import ZooError
 from zoo.from_run import model_from_run
 from zoo.mlp import MLP
-from zoo.module import task_objective
+from zoo.module import SupervisedModule, task_objective
 from zoo.task import Classification, MultiLabel, Regression
 
 STUDENT, TEACHER = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0))
@@ -205,8 +205,8 @@ def test_errors_say_what_to_do(tmp_path: Path) -> None:
         attached(run, MLP(64, Classification(4), [8]))
     with pytest.raises(ZooError, match="was trained for Classification, the student for Regression"):
         attached(run, MLP(64, Regression(), [8]))
-    with pytest.raises(UnsupportedModule, match="does not support the task MultiLabel, whose outputs it"):
-        attached(run, MLP(64, MultiLabel(10), [8]))
+    with pytest.raises(UnsupportedModule, match="does not support the task MultiLabel; use Classification or Regr"):
+        fit(MLP(64, MultiLabel(10), [8]), LogitDistillation(str(run)))
     small = attached(run, MLP(10, Classification(10), [8]))
     with pytest.raises(ZooError, match=r"cannot take the student's inputs \(2, 10\): .*; choose one that was"):
         small.objective(small, Batch(torch.rand(2, 10), torch.tensor([1, 2])))
@@ -232,3 +232,9 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     run = save_run(tmp_path / "run", make_mlp(), task, [16])
     with pytest.raises(ZooError, match=r"the weights in .* are not those of the model in its config.yaml"):
         model_from_run(run)
+
+
+def for_matrix(module: SupervisedModule, folder: Path) -> LogitDistillation:
+    """The teacher is of another family, and takes the same data."""
+    run = matrix_run(folder / type(module).__name__, module)
+    return LogitDistillation(str(run))

@@ -58,7 +58,10 @@ def test_a_pattern_without_a_match(start, resnet) -> None:
 
 
 def test_a_network_without_residual_blocks(start, mlp) -> None:
-    with pytest.raises(UnsupportedModule, match=r"ZeroInitResidual does not support MLP: .* choose a residual network"):
+    with pytest.raises(
+        UnsupportedModule,
+        match=r"ZeroInitResidual does not support MLP: it needs a HasLastNorms; drop Zero",
+    ):
         start(mlp, ZeroInitResidual())
 
 

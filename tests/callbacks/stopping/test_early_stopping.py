@@ -14,7 +14,7 @@ from tests.callbacks.technique_checks import assert_resumes, fit, make_mlp
 from tests.tools import StopAt, Stopped, quiet_trainer
 from zoo.errors import ZooError
 from zoo.mlp import MLP
-from zoo.module import ZooModule
+from zoo.module import SupervisedModule, ZooModule
 from zoo.task import Regression
 
 ACCURACY = [0.5, 0.6, 0.7, 0.65, 0.7, 0.71, 0.7, 0.6, 0.71, 0.7, 0.9, 0.9]
@@ -92,3 +92,8 @@ def test_errors_say_what_to_do() -> None:
         fit(make_mlp(), StopEarly(), limit_val_batches=0)
     with pytest.raises(UnsupportedModule, match="StopEarly does not support ZooModule"):
         StopEarly().setup(None, ZooModule(), "fit")  # type: ignore[arg-type]
+
+
+def for_matrix(module: SupervisedModule, folder: Path) -> StopEarly:
+    """No gain is large enough, so that it stops within a few epochs."""
+    return StopEarly(patience=1, min_delta=1e6)
