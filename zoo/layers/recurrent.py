@@ -4,7 +4,6 @@ from typing import Literal, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from zoo.errors import ZooError
 from zoo.layers.locked_dropout import LockedDropout
@@ -34,7 +33,8 @@ class RecurrentLayer(nn.Module):
     """One layer, read forwards or in both directions: (B, T, in_features) -> (B, T, directions * width).
 
     Padding stands at the end, so that what is read forwards never sees it; the second direction reads a copy whose
-    valid steps are reversed. The states of valid steps are those of a packed sequence, and packing is not needed.
+    valid steps are reversed. At valid steps the output is that of a packed sequence, without packing; at padded ones it
+    is zero.
 
     On a processor a large batch of different lengths is read by an LSTM in groups of like length, each as far as its
     longest sequence goes. Other cells, short batches and GPUs lose more by smaller calls than they save.
@@ -50,7 +50,8 @@ class RecurrentLayer(nn.Module):
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         if lengths is not None and state is None and self._gains_by_groups(x, lengths):
             return self._read_in_groups(x, lengths), ()
-        return self._read(x, lengths, state)
+        out, end = self._read(x, lengths, state)
+        return out if lengths is None else _zero_padding(out, lengths), end
 
     def _read(
         self, x: Tensor, lengths: Tensor | None, state: tuple[Tensor, ...] | None
@@ -69,13 +70,17 @@ class RecurrentLayer(nn.Module):
         return int(lengths.sum()) < 0.8 * rows * steps
 
     def _read_in_groups(self, x: Tensor, lengths: Tensor) -> Tensor:
-        order = lengths.argsort(descending=True)
-        parts = []
+        order, step = lengths.argsort(descending=True), torch.arange(x.shape[1])
+        parts, starts, size = [], torch.empty_like(lengths), 0
         for rows in order.split(_GROUP):
             steps = int(lengths[rows[0]])
             out, _ = self._read(x[rows, :steps], lengths[rows], None)
-            parts.append(F.pad(out, (0, 0, 0, x.shape[1] - steps)))
-        return torch.cat(parts)[order.argsort()]
+            parts.append(out.flatten(0, 1))
+            starts[rows] = size + torch.arange(len(rows)) * steps
+            size += len(parts[-1])
+        parts.append(parts[0].new_zeros(1, parts[0].shape[1]))  # what all padded steps read
+        source = torch.where(step < lengths[:, None], starts[:, None] + step, size)  # (B, T)
+        return torch.cat(parts).index_select(0, source.flatten()).unflatten(0, source.shape)
 
 
 class RecurrentEncoder(nn.Module):
@@ -160,6 +165,10 @@ class RecurrentEncoder(nn.Module):
                 out = out + x
             x = cast(Tensor, norm(out))
             ends.append(end)
-        if lengths is not None:
-            x = x.masked_fill(~padding_mask(lengths, x.shape[1])[..., None], 0)
+        if lengths is not None and (self.residual or isinstance(self.norms[-1], nn.LayerNorm)):
+            x = _zero_padding(x, lengths)
         return x, None if self.bidirectional or lengths is not None else ends
+
+
+def _zero_padding(outputs: Tensor, lengths: Tensor) -> Tensor:
+    return outputs.masked_fill(~padding_mask(lengths, outputs.shape[1])[..., None], 0)
