@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from zoo.cli.compose import names
+from zoo.cli.compose import find, names
 from zoo.cli.main import main as zoo
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,6 +35,7 @@ BEGIN, END = "<!-- measured:", "<!-- /measured -->"
 COLUMNS = {
     "accuracy": "test accuracy, %",
     "calibration_error": "test calibration error",
+    "bits": "test bits per character",
     "loss": "last training loss",
 }
 DEEP = [
@@ -76,7 +77,11 @@ TASKS: dict[str, list[tuple[str, str, list[str]]]] = {
     "compression": GENERAL,
     "stopping": GENERAL,
     "calibration": GENERAL,
+    "sequences": [("LSTM, JapaneseVowels", "rnn/japanese_vowels", [])],
+    "text": [("LSTM, source of the standard library", "rnn/stdlib_char", [])],
 }
+# On these the techniques are tried whose fragment names the recipe, whatever their kind.
+OF_SEQUENCES = ("sequences", "text")
 
 
 def run(recipe: str, options: list[str], seed: int) -> dict[str, float]:
@@ -103,20 +108,28 @@ def run(recipe: str, options: list[str], seed: int) -> dict[str, float]:
         columns = rows[0].split(",")
         losses = [row.split(",")[columns.index("train/loss")] for row in rows[1:]]
         tested = json.loads((latest / "test.json").read_text())
-        return {
-            "accuracy": 100 * tested["test/accuracy"],
-            "loss": float([value for value in losses if value][-1]),
-            "calibration_error": tested["test/calibration_error"],
-            "seconds": seconds,
-        }
+        found = {"loss": float([value for value in losses if value][-1]), "seconds": seconds}
+        named = {"accuracy": "test/accuracy", "calibration_error": "test/calibration_error"}
+        named = {"bits": "test/bits_per_character"} if "test/bits_per_character" in tested else named
+        found |= {key: tested[name] for key, name in named.items() if name in tested}
+        if "accuracy" in found:
+            found["accuracy"] *= 100
+        return found
+
+
+def fragments_of(kind: str, recipe: str) -> list[str]:
+    """The fragments that are tried on a task: those of a kind, or those that name its recipe."""
+    known = [name for name in names() if name.startswith("techniques/")]
+    if kind in OF_SEQUENCES:
+        return [name for name in known if f" {recipe} " in find(name).read_text().splitlines()[0]]
+    return [name for name in known if name.startswith(f"techniques/{kind}/")]
 
 
 def measure(kinds: list[str], seeds: int, only: str | None) -> None:
     """Run what is asked for and keep the results, one task after the other, so that nothing is lost."""
     for kind in kinds:
-        fragments = [name for name in names() if name.startswith(f"techniques/{kind}/")]
         for title, recipe, options in TASKS[kind]:
-            for fragment in [None, *fragments]:
+            for fragment in [None, *fragments_of(kind, recipe)]:
                 if only and fragment and only not in fragment:
                     continue
                 argv = (["-c", fragment] if fragment else []) + options
@@ -130,7 +143,8 @@ def measure(kinds: list[str], seeds: int, only: str | None) -> None:
                 entry = {"command": f"zoo fit -c {recipe} {' '.join(argv)}", "runs": results, "machine": machine()}
                 store.setdefault(f"{kind}: {title}", {})[fragment or "without"] = entry
                 RESULTS.write_text(json.dumps(store, indent=1, sort_keys=True) + "\n")
-                print(f"{title:<42} {fragment or 'without':<40} {summary(results, 'accuracy')}", flush=True)
+                by = next(key for key in ("accuracy", "bits", "stopped") if key in results[0])
+                print(f"{title:<42} {fragment or 'without':<40} {summary(results, by)}", flush=True)
 
 
 def machine() -> str:
@@ -161,9 +175,10 @@ def write_cards() -> None:
             key for entries in store.values() for result in entries.get(fragment, {}).get("runs", []) for key in result
         }
         columns = {key: title for key, title in COLUMNS.items() if key in known}
-        lines = []
+        lines, digits = [], False
         for task, entries in store.items():
             if fragment in entries and "without" in entries:
+                digits |= not task.startswith(OF_SEQUENCES)
                 title = task.partition(": ")[2]
                 for label, name in (("without", "without"), ("with", fragment)):
                     runs = entries[name]["runs"]
@@ -174,8 +189,8 @@ def write_cards() -> None:
         head = f"{BEGIN} python benchmarks/evidence.py, {entries_machine(store, fragment)} -->"
         table = [
             head,
-            "Handwritten digits (scikit-learn), the fragment's own settings against the recipe without it; mean ±"
-            " standard deviation over seeds.",
+            f"{'Handwritten digits (scikit-learn), the' if digits else 'The'} fragment's own settings against the"
+            " recipe without it; mean ± standard deviation over seeds.",
             "",
             f"| task | technique | {' | '.join(columns.values())} | seeds |",
             "|---" * (len(columns) + 3) + "|",

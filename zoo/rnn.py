@@ -29,6 +29,7 @@ class RNN(SupervisedModule):
         dropout: probability in [0, 1), between layers (one mask for all steps) and before the head; 0.1 to 0.5.
         norm: layer norm "between" layers, or after "each".
         residual: add a layer's input to its output where the widths agree; for 3 layers and more.
+        zoneout: probability in [0, 1) of a unit keeping its old state at a step; 0.05 to 0.2, and many times slower.
     """
 
     takes = ("sequences",)
@@ -45,11 +46,14 @@ class RNN(SupervisedModule):
         dropout: float = 0.0,
         norm: RecurrentNorm = "none",
         residual: bool = False,
+        zoneout: float = 0.0,
     ) -> None:
         super().__init__(task)
         if task.per_step and readout is not None:
             raise ZooError(f"RNN: {type(task).__name__} answers at every step and reads nothing out; leave out readout")
-        self.encoder = RecurrentEncoder(num_channels, hidden, layers, cell, bidirectional, residual, norm, dropout)
+        self.encoder = RecurrentEncoder(
+            num_channels, hidden, layers, cell, bidirectional, residual, norm, dropout, zoneout=zoneout
+        )
         width = self.encoder.out_features
         self.readout = None if task.per_step else make_readout(readout or "last", width, bidirectional)
         self.dropout = nn.Dropout(dropout)

@@ -57,6 +57,7 @@ class RNNLanguageModel(SupervisedModule):
             steps; 0.1 to 0.5.
         embedding_dropout: probability in [0, 1) of losing a token of the vocabulary in a whole batch; 0 to 0.1.
         stateful: carry the state from batch to batch.
+        zoneout: probability in [0, 1) of a unit keeping its old state at a step; 0.05 to 0.2, and many times slower.
     """
 
     takes = ("tokens",)
@@ -73,6 +74,7 @@ class RNNLanguageModel(SupervisedModule):
         dropout: float = 0.0,
         embedding_dropout: float = 0.0,
         stateful: bool = False,
+        zoneout: float = 0.0,
     ) -> None:
         super().__init__(task)
         if task.out_features != vocabulary_size:
@@ -85,7 +87,7 @@ class RNNLanguageModel(SupervisedModule):
         self.embedding_dropout = EmbeddingDropout(vocabulary_size, embedding_dropout)
         if tied:  # torch's N(0, 1) would make logits as wide as the square root of the embedding
             nn.init.normal_(self.embedding.weight, std=embedding_size**-0.5)
-        self.encoder = RecurrentEncoder(embedding_size, hidden, layers, cell, dropout=dropout)
+        self.encoder = RecurrentEncoder(embedding_size, hidden, layers, cell, dropout=dropout, zoneout=zoneout)
         self.dropout = LockedDropout(dropout)
         width = embedding_size if tied else hidden
         self.projection = nn.Linear(hidden, width) if width != hidden else nn.Identity()

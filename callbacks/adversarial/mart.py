@@ -49,6 +49,9 @@ class MART(AdversarialTraining):
         warmup: share of the run over which the radius grows from 0.
     """
 
+    rivals = ("BatchMixing",)
+    rivalry = "its loss is one of class indices, and mixed targets are none"
+
     def __init__(
         self,
         epsilon: float,

@@ -1,5 +1,7 @@
 """``zoo list`` and ``zoo show`` say what there is."""
 
+import re
+
 import pytest
 
 from zoo.cli.main import main
@@ -64,7 +66,7 @@ def test_techniques_of_a_task_alone(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_head_says_with_what_a_technique_does_not_go(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "\n  not with   MagnitudePruning, SWA\n" in said(capsys, "show", "ema"), "it is they that say so"
+    assert re.search(r"\n  not with   MagnitudePruning, .*SWA", said(capsys, "show", "ema")), "it is they that say so"
     adam = said(capsys, "show", "optimizers/adam")
     assert "  slots      optimizer_factories (for itself)" in adam
     assert "AdamW" in adam[adam.index("not with") : adam.index("fragment")]

@@ -196,7 +196,7 @@ LINKED = {
 }
 CONSTRUCTORS = {
     "--optimizer.lr=-1": "AdamW: lr must be positive, got -1.0",
-    "--model.dropout 1.5": "ResNet: dropout probability has to be between 0 and 1, but got 1.5",
+    "--model.dropout 1.5": "dropout must lie in [0, 1), got 1.5",
     "--model MLP --model.task Classification --model.hidden [0]": "MLP: widths must be positive, got hidden=[0]",
     f"--trust {__name__} --optimizer Moody --optimizer.mood bad": "Moody: mood is bad",
 }

@@ -139,7 +139,7 @@ def test_kinds_of_inputs_decide() -> None:
 
 
 def test_rivals_are_named_by_either_or_want_one_slot() -> None:
-    assert facts.rivals(facts.facts("EMA")) == ["MagnitudePruning", "SWA"]
+    assert {"MagnitudePruning", "SWA"} <= set(facts.rivals(facts.facts("EMA")))
     assert "WSD" in facts.rivals(facts.facts("Cosine"))
     assert "Cosine" not in facts.rivals(facts.facts("Cosine"))
     assert not facts.rivals(facts.facts("MixUp"))

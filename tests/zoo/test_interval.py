@@ -57,10 +57,11 @@ def test_metrics_count_and_measure() -> None:
 
 def test_a_constant_answer_has_an_interval_too() -> None:
     train = torch.arange(1001.0)
-    found = Regression(1, GaussianNLL()).naive(train, torch.tensor([-1.0, 51.0, 500.0, 949.0, 951.0]))
+    y = torch.tensor([-1.0, 51.0, 500.0, 949.0, 951.0])
+    (found,) = Regression(1, GaussianNLL()).naive(train, [Batch(y, y)]).values()
     assert found["coverage"] == pytest.approx(0.6)
     assert found["interval_width"] == pytest.approx(900)
-    assert "coverage" not in Regression().naive(train, train)
+    assert "coverage" not in Regression().naive(train, [Batch(y, y)])["a constant answer"]
 
 
 def test_learns_an_interval_that_holds_what_it_promises() -> None:

@@ -17,7 +17,7 @@ from zoo.cli.arguments import prepare
 from zoo.errors import ZooError
 from zoo.gradient_check import Checked, check_gradients, kinks
 from zoo.module import SupervisedModule
-from zoo.task import Classification
+from zoo.tasks.class_labels import ClassLabels
 
 USAGE = """\
 usage: zoo check                                    every family and every loss, at tiny sizes
@@ -121,7 +121,7 @@ def check_start(module: SupervisedModule, batch: Batch) -> bool:
     loss = module.objective(module, batch).loss
     loss.backward()
     guess = ""
-    if isinstance(module.task, Classification) and isinstance(module.task.criterion, nn.CrossEntropyLoss):
+    if isinstance(module.task, ClassLabels) and isinstance(module.task.criterion, nn.CrossEntropyLoss):
         guess = f"; a guess among {module.task.num_classes} classes costs ln {module.task.num_classes} ="
         guess += f" {math.log(module.task.num_classes):.3f}"
     _say("loss", f"{loss.item():.3f} at the start{guess}")

@@ -17,17 +17,19 @@ from zoo.errors import ZooError
 from zoo.gradient_check import Checked, check_gradients
 from zoo.losses.base import ClassificationLoss, Loss, MultiLabelLoss, RegressionLoss
 from zoo.module import SupervisedModule, ZooModule
-from zoo.task import Classification, MultiLabel, Regression, Task
+from zoo.task import Classification, Forecasting, LanguageModeling, MultiLabel, Regression, Task
 
-CLASSES, SAMPLES = 3, 4
+CLASSES, SAMPLES, STEPS = 3, 4, 8
 # Above so many numbers a full Jacobian takes longer than a person waits; random directions then have to do.
 FULL_BELOW = 600
 # What a family gets for arguments of these names; smooth where there is a choice.
 TINY: dict[str, Any] = {
-    "in_features": 5, "in_channels": 1, "image_size": 8, "channels": 2, "input_size": 3, "output_size": 1,
-    "hidden": [4], "width": 4, "hidden_size": 3, "heads": 2, "members": 2, "resolution": 3, "embedding_size": 2,
-    "horizon": 2, "window": 6, "dropout": 0.0, "activation": "tanh", "pool": "avg", "downsample": "stride",
+    "in_features": 5, "in_channels": 1, "image_size": 8, "width": 4, "heads": 2, "members": 2, "resolution": 3,
+    "embedding_size": 2, "num_channels": 1, "window": 6, "segment": 3, "kernel": 3, "vocabulary_size": 5,
+    "dropout": 0.0, "activation": "tanh", "pool": "avg", "downsample": "stride",
 }  # fmt: skip
+# What is a list in some families, with an entry for each layer, and one number in others.
+TINY_LAYERS = {"blocks": 1, "hidden": 4}
 # Families and losses that cannot be checked like that, and why.
 LEFT_OUT = {
     "PretrainedBackbone": "the network is torchvision's",
@@ -82,8 +84,9 @@ def tiny(family: type[SupervisedModule], task: Task) -> SupervisedModule:
     for name, parameter in inspect.signature(family).parameters.items():
         if name == "task":
             arguments[name] = task
-        elif name == "blocks":
-            arguments[name] = [1, 1] if "list" in str(parameter.annotation) else 1
+        elif name in TINY_LAYERS:
+            value = TINY_LAYERS[name]
+            arguments[name] = [value] if "list" in str(parameter.annotation) else value
         elif name in TINY and _allowed(TINY[name], parameter.annotation):
             arguments[name] = TINY[name]
         elif parameter.default is parameter.empty:
@@ -96,8 +99,22 @@ def _allowed(value: object, annotation: Any) -> bool:
     return not choices or value in choices
 
 
+def tasks_of(family: type[SupervisedModule]) -> list[Task]:
+    """Tasks that a family takes, as its constructor says: one of its own, or any."""
+    own = inspect.signature(family).parameters["task"].annotation
+    if own is Forecasting:
+        return [Forecasting(1, horizon=3)]
+    if own is LanguageModeling:
+        return [LanguageModeling(TINY["vocabulary_size"])]
+    return [Classification(CLASSES), Regression(1)]
+
+
 def targets(task: Task) -> Tensor:
     """Targets of a few samples, positive where they are values, so that every loss is defined for them."""
+    if isinstance(task, Forecasting):
+        return torch.linspace(0.5, 2.0, SAMPLES * task.horizon, dtype=torch.double).reshape(SAMPLES, task.horizon, 1)
+    if isinstance(task, LanguageModeling):
+        return torch.arange(SAMPLES * STEPS).reshape(SAMPLES, STEPS) % task.num_classes
     if isinstance(task, Classification):
         return torch.arange(SAMPLES) % task.num_classes
     if isinstance(task, MultiLabel):
@@ -111,7 +128,7 @@ def check_family(family: type[SupervisedModule], task: Task) -> Checked:
     example = module.example_input_array
     assert isinstance(example, Tensor)
     shape = (SAMPLES, *example.shape[1:])
-    x = torch.randn(shape, dtype=torch.double) if example.is_floating_point() else torch.ones(shape, dtype=torch.long)
+    x = torch.randn(shape, dtype=torch.double) if example.is_floating_point() else targets(task).roll(1, 1)
     with torch.no_grad():
         for parameter in module.parameters():  # zeros would hide what is multiplied with them
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -149,17 +166,18 @@ def all_losses() -> dict[str, tuple[nn.Module, type[Task]]]:
 def rows() -> Iterator[Row]:
     """Check everything, one line after the other."""
     for family in family_classes():
-        for task in (Classification(CLASSES), Regression(1)):
+        if family.__name__ in LEFT_OUT:
+            yield Row(family.__name__, None, LEFT_OUT[family.__name__])
+            continue
+        if not issubclass(family, SupervisedModule):
+            yield Row(family.__name__, None, "it has no single loss")
+            continue
+        for task in tasks_of(family):
             what = f"{family.__name__}, {type(task).__name__}"
-            if family.__name__ in LEFT_OUT:
-                yield Row(what, None, LEFT_OUT[family.__name__])
-            elif not issubclass(family, SupervisedModule):
-                yield Row(what, None, "it has no single loss")
-            else:
-                try:
-                    yield Row(what, check_family(family, task))
-                except ZooError as error:
-                    yield Row(what, None, str(error))
+            try:
+                yield Row(what, check_family(family, task))
+            except ZooError as error:
+                yield Row(what, None, str(error))
     for name, (loss, kind) in all_losses().items():
         reason = LEFT_OUT.get(name, "")
         yield Row(name, None if reason else check_loss(loss, kind), reason)

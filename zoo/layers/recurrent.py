@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from zoo.errors import ZooError
 from zoo.layers.locked_dropout import LockedDropout
 from zoo.layers.padding import flip_valid, padding_mask
+from zoo.layers.zoneout import LayerState, Zoneout, read_with_zoneout
 
 Cell: TypeAlias = Literal["rnn_tanh", "rnn_relu", "lstm", "gru"]
 RecurrentNorm: TypeAlias = Literal["none", "between", "each"]
-# What a layer goes on from: (h,) or, of an LSTM, (h, c), each (1, B, width); one entry for each layer.
-State: TypeAlias = list[tuple[Tensor, ...]]
+# One entry for each layer.
+State: TypeAlias = list[LayerState]
 
 _GROUP = 16  # sequences that are read together where lengths differ; their states stay in the processor's cache
 _WORTH_GROUPING = 2**19  # states of a batch below which the calls cost more than the padding
@@ -40,32 +41,39 @@ class RecurrentLayer(nn.Module):
     longest sequence goes. Other cells, short batches and GPUs lose more by smaller calls than they save.
     """
 
-    def __init__(self, cell: Cell, in_features: int, hidden: int, bidirectional: bool, projection: int) -> None:
+    def __init__(
+        self, cell: Cell, in_features: int, hidden: int, bidirectional: bool, projection: int, zoneout: float = 0.0
+    ) -> None:
         super().__init__()
         self.forwards = make_recurrent(cell, in_features, hidden, projection)
         self.backwards = make_recurrent(cell, in_features, hidden, projection) if bidirectional else None
+        self.zoneout = Zoneout(zoneout)
 
-    def forward(
-        self, x: Tensor, lengths: Tensor | None, state: tuple[Tensor, ...] | None
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def forward(self, x: Tensor, lengths: Tensor | None, state: LayerState | None) -> tuple[Tensor, LayerState]:
         if lengths is not None and state is None and self._gains_by_groups(x, lengths):
             return self._read_in_groups(x, lengths), ()
-        out, end = self._read(x, lengths, state)
+        out, end = self._read_directions(x, lengths, state)
         return out if lengths is None else _zero_padding(out, lengths), end
 
-    def _read(
-        self, x: Tensor, lengths: Tensor | None, state: tuple[Tensor, ...] | None
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        out, end = self.forwards(x, state if state is None or len(state) > 1 else state[0])
+    def _read_directions(
+        self, x: Tensor, lengths: Tensor | None, state: LayerState | None
+    ) -> tuple[Tensor, LayerState]:
+        out, end = self._read(self.forwards, x, state)
         if self.backwards is not None:
-            reverse, _ = self.backwards(flip_valid(x, lengths))
+            reverse, _ = self._read(self.backwards, flip_valid(x, lengths), None)
             out = torch.cat([out, flip_valid(reverse, lengths)], 2)
+        return out, end
+
+    def _read(self, layer: nn.RNNBase, x: Tensor, state: LayerState | None) -> tuple[Tensor, LayerState]:
+        if self.zoneout.p:
+            return read_with_zoneout(layer, x, state, self.zoneout)
+        out, end = layer(x, state if state is None or len(state) > 1 else state[0])
         return out, end if isinstance(end, tuple) else (end,)
 
     def _gains_by_groups(self, x: Tensor, lengths: Tensor) -> bool:
         rows, steps, _ = x.shape
         fused = isinstance(self.forwards, nn.LSTM) and not self.forwards.proj_size and x.device.type == "cpu"
-        if not fused or rows <= _GROUP or rows * steps * self.forwards.hidden_size < _WORTH_GROUPING:
+        if not fused or self.zoneout.p or rows <= _GROUP or rows * steps * self.forwards.hidden_size < _WORTH_GROUPING:
             return False
         return int(lengths.sum()) < 0.8 * rows * steps
 
@@ -74,7 +82,7 @@ class RecurrentLayer(nn.Module):
         parts, starts, size = [], torch.empty_like(lengths), 0
         for rows in order.split(_GROUP):
             steps = int(lengths[rows[0]])
-            out, _ = self._read(x[rows, :steps], lengths[rows], None)
+            out, _ = self._read_directions(x[rows, :steps], lengths[rows], None)
             parts.append(out.flatten(0, 1))
             starts[rows] = size + torch.arange(len(rows)) * steps
             size += len(parts[-1])
@@ -101,6 +109,8 @@ class RecurrentEncoder(nn.Module):
         norm: layer norm "between" layers, or after "each", the last included.
         dropout: probability in [0, 1) between layers, one mask for all steps.
         projection: width to which an LSTM's states are projected before they are fed back and put out; 0 for none.
+        zoneout: probability in [0, 1) of a unit keeping its old state at a step, see Zoneout; 0.05 to 0.2. There is no
+            place for it within the fused kernels: above 0 each step is a call of its own, many times slower.
 
     Attributes:
         out_features: width of the output.
@@ -117,6 +127,7 @@ class RecurrentEncoder(nn.Module):
         norm: RecurrentNorm = "none",
         dropout: float = 0.0,
         projection: int = 0,
+        zoneout: float = 0.0,
     ) -> None:
         super().__init__()
         for name, value in (("in_features", in_features), ("hidden", hidden), ("layers", layers)):
@@ -130,7 +141,7 @@ class RecurrentEncoder(nn.Module):
         self.bidirectional, self.residual = bidirectional, residual
         self.out_features = (projection or hidden) * (2 if bidirectional else 1)
         widths = [in_features, *[self.out_features] * (layers - 1)]
-        self.layers = nn.ModuleList(RecurrentLayer(cell, w, hidden, bidirectional, projection) for w in widths)
+        self.layers = nn.ModuleList(RecurrentLayer(cell, w, hidden, bidirectional, projection, zoneout) for w in widths)
         normed = {"none": 0, "between": layers - 1, "each": layers}[norm]
         self.norms = nn.ModuleList(
             nn.LayerNorm(self.out_features) if depth < normed else nn.Identity() for depth in range(layers)

@@ -7,7 +7,7 @@ import torch
 
 from callbacks.adversarial.mart import MART, mart_loss
 from callbacks.augmentation.mixup import MixUp
-from callbacks.technique import UnsupportedModule
+from callbacks.technique import Conflict, UnsupportedModule
 from tests.callbacks.adversarial.adversarial_checks import (
     EPSILON,
     check_learns,
@@ -15,6 +15,7 @@ from tests.callbacks.adversarial.adversarial_checks import (
     weights_after_one_step,
 )
 from tests.callbacks.technique_checks import fit, make_mlp
+from zoo.batch import Batch
 from zoo.errors import ZooError
 
 
@@ -67,7 +68,9 @@ def test_withstands_where_plain_training_does_not() -> None:
 
 
 def test_errors() -> None:
-    with pytest.raises(UnsupportedModule, match="MART needs class indices, not mixed or soft targets"):
+    with pytest.raises(Conflict, match="MART and MixUp do not go together: its loss is one of class indices"):
         fit(make_mlp(), MixUp(1.0), make(), max_steps=1)
+    with pytest.raises(UnsupportedModule, match="MART needs class indices, not mixed or soft targets"):
+        make().objective(make_mlp(), Batch(torch.rand(2, 64), torch.rand(2, 10)))
     with pytest.raises(ZooError, match="MART: weight must not be negative, got -1"):
         MART(0.1, weight=-1)

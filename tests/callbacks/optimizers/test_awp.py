@@ -72,7 +72,7 @@ def test_errors() -> None:
         AWP(-1.0)
     with pytest.raises(NoEffect, match="AWP: gamma is 0"):
         fit(make_mlp(), AWP(0.0), max_steps=1)
-    with pytest.raises(Conflict, match="SAM and AWP both perturb the weights of a step; drop one"):
+    with pytest.raises(Conflict, match="SAM and AWP do not go together: both perturb the weights of a step; drop"):
         fit(make_mlp(), SAM(), AWP(), max_steps=1)
     with pytest.raises(Conflict, match=r"AWP and trainer\.accumulate_grad_batches=2"):
         fit(make_mlp(), AWP(), accumulate_grad_batches=2, max_steps=1)

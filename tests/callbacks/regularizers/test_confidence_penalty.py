@@ -51,7 +51,7 @@ def test_errors_resume_and_learning(tmp_path: Path) -> None:
         ConfidencePenalty(-0.1)
     with pytest.raises(NoEffect, match="ConfidencePenalty: strength is 0"):
         fit(make_mlp(), ConfidencePenalty(0), max_steps=1)
-    with pytest.raises(UnsupportedModule, match="does not support the task Regression: it needs Classification"):
-        ConfidencePenalty().attach(MLP(64, Regression()))
+    with pytest.raises(UnsupportedModule, match="does not support the task Regression; use Classification"):
+        fit(MLP(64, Regression()), ConfidencePenalty(), max_steps=1)
     assert_resumes(lambda: [ConfidencePenalty(0.1)], tmp_path)
     assert accuracy_in_company(ConfidencePenalty(0.1)) > 0.93

@@ -233,7 +233,7 @@ def test_refusals() -> None:
             act()
     model = MLP(4, MultiLabel(3), [4], dropout=0.1)
     with pytest.raises(UnsupportedModule, match="MCDropout does not support the task MultiLabel"):
-        MCDropout().attach(model)
+        MCDropout().setup(quiet_trainer(), model, "test")
     with pytest.raises(UnsupportedModule, match="MCDropout does not support ZooModule: it needs a SupervisedModule"):
         MCDropout().setup(quiet_trainer(), ZooModule(), "test")
     network = ResNet(1, Classification(10), [1], 4, dropout=0.2)
