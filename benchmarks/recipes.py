@@ -47,7 +47,9 @@ def run(recipe: str, seed: int, options: list[str], threads: int) -> tuple[dict[
 def reached(results: list[tuple[dict[str, float], float]], options: list[str], threads: int) -> str:
     """One line: the metrics that matter with their spread, the time, and where it was measured."""
     parts = []
-    for name, factor, unit in METRICS:
+    # What a game is judged by has data and features in its name.
+    judged = [n.removeprefix("test/") for n in results[0][0] if n.startswith(("test/coverage_", "test/class_kl_"))]
+    for name, factor, unit in [*METRICS, *((name, 1, "") for name in judged)]:
         values = [factor * metrics[f"test/{name}"] for metrics, _ in results if f"test/{name}" in metrics]
         if name == "rmse" and "test/mse" in results[0][0]:
             continue  # forecasts are judged by their standardised error, as in the literature

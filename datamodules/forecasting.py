@@ -122,6 +122,11 @@ class ForecastingDataModule(ZooDataModule):
         """First and last of each span of rows that the scaler has learned from, int64 (K, 2)."""
         return self.scaler.fitted_rows
 
+    @property
+    def raw_rows(self) -> Tensor:
+        """All rows in their own units, the targets first, (R, targets + covariates); NaN is missing."""
+        return self.series.values
+
     def part_rows(self, split: str) -> Tensor:
         """First and last row of a split in each series, int64 (K, 2)."""
         number = _SPLITS.index(split)

@@ -91,9 +91,18 @@ class SequenceDataModule(ZooDataModule):
         """First and last of each span of rows that the scaler has learned from, int64 (n, 2)."""
         return self.scaler.fitted_rows
 
+    @property
+    def raw_rows(self) -> Tensor:
+        """The table of all steps in their own units, (S, channels); NaN is missing."""
+        return self.sequences.values
+
     def input_rows(self, split: str) -> Tensor:
         """First and last row of each sequence of a split in the table of all steps, int64 (n, 2)."""
         return self.sequences.spans[self.members[split]]
+
+    def part_rows(self, split: str) -> Tensor:
+        """The same: a split is made of whole sequences."""
+        return self.input_rows(split)
 
     # Splits ---------------------------------------------------------------------------------------------------------
 

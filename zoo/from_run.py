@@ -1,14 +1,18 @@
 """Rebuild the model of a run from what its folder holds: the configuration, and the weights of its best epoch."""
 
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import yaml
 from jsonargparse import ArgumentParser, set_parsing_settings
+from lightning.pytorch import LightningDataModule
 
 from zoo.errors import ZooError
 from zoo.init_from import read_weights
 from zoo.module import ZooModule
+
+_T = TypeVar("_T")
 
 # Class paths outside these packages are refused unless the user trusts a package by name.
 ALLOWED = [
@@ -37,28 +41,48 @@ def model_from_run(run: Path) -> ZooModule:
     Raises:
         ZooError: the folder is no run, its configuration names no model of the zoo, or its weights are another's.
     """
-    file = run / "config.yaml"
-    if not file.is_file():
-        what = "has no config.yaml" if run.is_dir() else "is no folder"
-        raise ZooError(
-            f"{run} is not the folder of a run: it {what}; give one that `zoo fit` made, such as runs/R/latest"
-        )
+    _require_run(run)
     weights = read_weights(run)
-    section = (yaml.safe_load(file.read_text()) or {}).get("model")
-    restrict_imports()
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--model", type=ZooModule)
-    try:
-        with torch.random.fork_rng(devices=[]):  # fresh weights are drawn on the CPU
-            model = parser.instantiate(parser.parse_object({"model": section})).model
-    except ZooError:
-        raise
-    except Exception as error:  # jsonargparse reports some of these as errors of its own kind
-        raise ZooError(f"{file} describes no model that can be built: {' '.join(str(error).split())[:300]}") from error
-    if not isinstance(model, ZooModule):
-        raise ZooError(f"{file} names no model; it is not the configuration of a run")
+    with torch.random.fork_rng(devices=[]):  # fresh weights are drawn on the CPU
+        model = _build(run, "model", ZooModule)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise ZooError(f"the weights in {run} are not those of the model in its config.yaml: {error}") from error
     return model.eval()
+
+
+def data_from_run(run: Path) -> LightningDataModule:
+    """The data of a run as its configuration describes them; nothing is read yet.
+
+    Raises:
+        ZooError: the folder is no run, or its configuration names no data.
+    """
+    _require_run(run)
+    return _build(run, "data", LightningDataModule)
+
+
+def _require_run(run: Path) -> None:
+    if not (run / "config.yaml").is_file():
+        what = "has no config.yaml" if run.is_dir() else "is no folder"
+        raise ZooError(
+            f"{run} is not the folder of a run: it {what}; give one that `zoo fit` made, such as runs/R/latest"
+        )
+
+
+def _build(run: Path, key: str, base: type[_T]) -> _T:
+    """What the section ``key`` of a run's configuration describes."""
+    file = run / "config.yaml"
+    section = (yaml.safe_load(file.read_text()) or {}).get(key)
+    restrict_imports()
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument(f"--{key}", type=base)
+    try:
+        built = parser.instantiate(parser.parse_object({key: section}))[key]
+    except ZooError:
+        raise
+    except Exception as error:  # jsonargparse reports some of these as errors of its own kind
+        raise ZooError(f"{file} describes no {key} that can be built: {' '.join(str(error).split())[:300]}") from error
+    if not isinstance(built, base):
+        raise ZooError(f"{file} names no {key}; it is not the configuration of a run")
+    return built

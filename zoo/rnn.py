@@ -30,6 +30,9 @@ class RNN(SupervisedModule):
         norm: layer norm "between" layers, or after "each".
         residual: add a layer's input to its output where the widths agree; for 3 layers and more.
         zoneout: probability in [0, 1) of a unit keeping its old state at a step; 0.05 to 0.2, and many times slower.
+
+    Attributes:
+        causal: whether what it says at a step depends on the steps up to it alone.
     """
 
     takes = ("sequences",)
@@ -58,6 +61,7 @@ class RNN(SupervisedModule):
         self.readout = None if task.per_step else make_readout(readout or "last", width, bidirectional)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, task.out_features)
+        self.causal = not bidirectional
         self.example_input_array = torch.zeros(2, 8, num_channels)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:

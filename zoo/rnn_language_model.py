@@ -58,8 +58,12 @@ class RNNLanguageModel(SupervisedModule):
         embedding_dropout: probability in [0, 1) of losing a token of the vocabulary in a whole batch; 0 to 0.1.
         stateful: carry the state from batch to batch.
         zoneout: probability in [0, 1) of a unit keeping its old state at a step; 0.05 to 0.2, and many times slower.
+
+    Attributes:
+        causal: what it says at a step depends on the tokens up to it alone.
     """
 
+    causal = True
     takes = ("tokens",)
 
     def __init__(

@@ -20,14 +20,16 @@ from PIL.Image import fromarray
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from callbacks.reporting import plots
+from callbacks.reporting import plots, sequence_plots
+from callbacks.reporting.forecast_figures import forecasts
 from callbacks.reporting.plots import Curve
+from callbacks.reporting.step_weights import step_weights
 from callbacks.reporting.wandb import WandbRun
 from zoo.batch import as_batch
 from zoo.errors import ZooError
 from zoo.kept import Kept, borrowed, kept_weights
 from zoo.module import SupervisedModule
-from zoo.task import Classification, Regression
+from zoo.task import Classification, Forecasting, Regression
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,6 +65,7 @@ class Evaluation(NamedTuple):
     prediction: Tensor  # class probabilities (N, C) or values (N, T), in original units
     worst: Tensor  # the samples whose true class got the lowest probability, lowest first, (n,)
     images: NDArray[np.uint8] | None  # of those, (n, H, W, 3); None when the inputs are not images
+    lengths: Tensor | None  # steps of each sequence (N,); None when all are equally long, or no sequences
     about: str  # which samples and which weights
 
 
@@ -70,10 +73,12 @@ class Figures(Callback):
     """Draws ``figures/*.png`` when a fit ends, and hands them to the loggers that take pictures.
 
     ``learning_curves.png`` always; ``confusion_matrix.png`` and ``predictions.png`` (images, or a calibration plot
-    where inputs are vectors) for classification; ``residuals.png`` for regression. They show the weights that were
-    kept as best, or those at the end when nothing was kept. Only the first process draws; it sees its own share of
-    the validation split, and every figure says how many samples that were. Module, trainer and random generators are
-    left as they were. A figure that cannot be drawn is a warning, never the end of a run.
+    where inputs are vectors) for classification; ``residuals.png`` for regression; ``forecasts.png`` and
+    ``horizon_error.png`` for forecasts. Of sequences ``accuracy_by_length.png`` where they differ in length, and
+    ``step_weights.png``: which steps answers rest on. They show the weights that were kept as best, or those at the end
+    when nothing was kept. Only the first process draws; it sees its own share of the validation split, and every figure
+    says how many samples that were. Module, trainer and random generators are left as they were. A figure that cannot
+    be drawn is a warning, never the end of a run.
 
     Args:
         folder: the run's folder, with ``metrics.csv`` in it.
@@ -96,17 +101,40 @@ class Figures(Callback):
         if not isinstance(pl_module, SupervisedModule) or trainer.val_dataloaders is None:
             return
         data, task = trainer.datamodule, pl_module.task  # type: ignore[attr-defined]
-        if isinstance(task, Classification | Regression):
+        stated = data.classes if isinstance(data, NamesClasses) else ()
+        if isinstance(task, Forecasting):
+            self._forecasts(trainer, pl_module, kept)
+        elif isinstance(task, Classification | Regression):
             with warns("predicting the validation split"):
                 seen = evaluate(trainer, pl_module, kept, self.max_samples)
                 if isinstance(task, Classification):
-                    names = _names(data.classes if isinstance(data, NamesClasses) else (), task.num_classes)
+                    names = _names(stated, task.num_classes)
                     self._draw(trainer, "confusion_matrix", lambda: _confusion_matrix(seen, names))
                     self._draw(trainer, "predictions", lambda: _predictions(seen, names))
+                    if seen.lengths is not None:
+                        self._draw(trainer, "accuracy_by_length", lambda: _accuracy_by_length(seen))
                 else:
                     names = _names(data.targets if isinstance(data, NamesTargets) else (), task.num_targets, "value ")
                     true, said = seen.y.reshape(seen.prediction.shape).numpy(), seen.prediction.numpy()
                     self._draw(trainer, "residuals", lambda: plots.draw_residuals(true, said, names, seen.about))
+                if "sequences" in pl_module.takes:
+                    self._draw_weights(trainer, pl_module, kept, names)
+
+    def _forecasts(self, trainer: Trainer, module: SupervisedModule, kept: Kept) -> None:
+        data, task = trainer.datamodule, module.task  # type: ignore[attr-defined]
+        assert isinstance(task, Forecasting)
+        names = _names(data.targets if isinstance(data, NamesTargets) else (), task.num_targets, "series ")
+        with warns("forecasting the validation split"):
+            seen = forecasts(trainer, module, kept, self.max_samples)
+            gap = getattr(data, "gap", 0)
+            self._draw(trainer, "forecasts", lambda: sequence_plots.draw_forecasts(seen, names, gap))
+            self._draw(trainer, "horizon_error", lambda: sequence_plots.draw_horizon_error(seen))
+            self._draw_weights(trainer, module, kept, names)
+
+    def _draw_weights(self, trainer: Trainer, module: SupervisedModule, kept: Kept, names: Sequence[str]) -> None:
+        self._draw(
+            trainer, "step_weights", lambda: sequence_plots.draw_weights(*step_weights(trainer, module, kept, names))
+        )
 
     def _draw(self, trainer: Trainer, name: str, draw: "Callable[[], Figure]") -> None:
         with warns(f"{name}.png"):
@@ -136,6 +164,7 @@ def evaluate(trainer: Trainer, module: SupervisedModule, kept: Kept, max_samples
     limit = trainer.num_val_batches[0]
     loader = CombinedLoader(trainer.val_dataloaders).flattened[0]
     ys, predictions, size, seen, every = list[Tensor](), list[Tensor](), 0, 0, 1
+    lengths = list[Tensor]()
     images, worst, certainty = torch.empty(0), torch.empty(0, dtype=torch.long), torch.empty(0)
     with torch.no_grad(), borrowed(trainer, module), trainer.precision_plugin.val_step_context():
         if kept.state is not None:
@@ -159,6 +188,8 @@ def evaluate(trainer: Trainer, module: SupervisedModule, kept: Kept, max_samples
                     first = certainty.argsort(stable=True)[:_IMAGES]
                     certainty, worst, images = certainty[first], worst[first], images[first]
             ys.append(y)
+            if batch.lengths is not None:
+                lengths.append(batch.lengths.cpu())
             predictions.append(prediction.reshape(len(y), -1))
             seen += len(y)
     if not seen:
@@ -167,7 +198,8 @@ def evaluate(trainer: Trainer, module: SupervisedModule, kept: Kept, max_samples
     share = f" (the share of 1 of {trainer.world_size} processes)" if trainer.world_size > 1 else ""
     shown = images.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).numpy() if len(images) else None
     about = f"validation split · {count}{share} · {kept.about}"
-    return Evaluation(torch.cat(ys), torch.cat(predictions), worst, shown, about)
+    steps = torch.cat(lengths) if lengths else None
+    return Evaluation(torch.cat(ys), torch.cat(predictions), worst, shown, steps, about)
 
 
 def read_curves(file: Path) -> dict[str, Curve]:
@@ -218,6 +250,13 @@ def _learning_curves(module: LightningModule, folder: Path, kept: Kept) -> "Figu
 def _confusion_matrix(seen: Evaluation, classes: list[str]) -> "Figure":
     matrix = plots.confusion_matrix(seen.y.numpy(), seen.prediction.argmax(1).numpy(), len(classes))
     return plots.draw_confusion_matrix(matrix, classes, seen.about)
+
+
+def _accuracy_by_length(seen: Evaluation) -> "Figure":
+    assert seen.lengths is not None
+    correct = (seen.prediction.argmax(1) == seen.y).numpy()
+    groups = sequence_plots.length_groups(seen.lengths.numpy(), correct)
+    return sequence_plots.draw_length_accuracy(groups, seen.about)
 
 
 def _predictions(seen: Evaluation, classes: list[str]) -> "Figure":

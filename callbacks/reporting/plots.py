@@ -20,8 +20,8 @@ Floats: TypeAlias = NDArray[np.floating]
 Ints: TypeAlias = NDArray[np.integer]
 
 BLUE, VERMILLION = "#0072B2", "#D55E00"
-_INK, _SOFT, _FAINT = "#222222", "#666666", "#DDDDDD"
-_HUES = (BLUE, VERMILLION, _SOFT)
+INK, SOFT, FAINT = "#222222", "#666666", "#DDDDDD"
+_HUES = (BLUE, VERMILLION, SOFT)
 _DPI = 150
 # A confusion matrix of more classes leaves out zeros, and all but so many of the largest counts: text is slow.
 _FEW_CLASSES, _MAX_COUNTS, _MAX_TARGETS = 12, 1000, 4
@@ -88,19 +88,19 @@ def draw_learning_curves(curves: Mapping[str, Curve], quantities: Sequence[str],
     about += f" · dashed: epoch {best:g}, the best by validation" if best is not None else ""
     columns = min(len(panels), 3)
     rows = math.ceil(len(panels) / columns)
-    figure, axes = _figure(4.3 * columns, 3.2 * rows + 0.7, "Learning curves", about, rows, columns)
+    figure, axes = new_figure(4.3 * columns, 3.2 * rows + 0.7, "Learning curves", about, rows, columns)
     for panel, ax in zip(panels, axes, strict=False):
         if panel == "learning rate":
             lines = [(name, rates[name], _HUES[k % len(_HUES)]) for k, name in enumerate(rates)]
         else:
-            stages = (("train", _SOFT), ("val", VERMILLION))
+            stages = (("train", SOFT), ("val", VERMILLION))
             lines = [(s, curves[f"{s}/{panel}"], c) for s, c in stages if f"{s}/{panel}" in curves]
         for name, curve, colour in lines:
             marker = "o" if len(curve.epochs) <= 20 else None
-            name = {"train": "training", "val": "validation"}.get(name, _plain(name, 24))
+            name = {"train": "training", "val": "validation"}.get(name, plain(name, 24))
             ax.plot(curve.epochs, curve.values, color=colour, label=name, marker=marker, markersize=3, linewidth=1.6)
         if best is not None:
-            ax.axvline(best, color=_INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0)
+            ax.axvline(best, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0)
         values = np.concatenate([curve.values for _, curve, _ in lines] or [np.ones(1)])
         if values.min() > 0 and values.max() > 30 * values.min():
             ax.set_yscale("log")
@@ -108,12 +108,12 @@ def draw_learning_curves(curves: Mapping[str, Curve], quantities: Sequence[str],
             ax.set_ylim(0, values.max() * 1.08)
         reached = dict(zip(*curves.get(f"val/{panel}", ((), ())), strict=True)).get(best)
         title = panel.replace("_", " ") + ("" if reached is None else f" · validation {reached:.4g}")
-        ax.set_title(title, loc="left", fontsize=10, color=_INK)
+        ax.set_title(title, loc="left", fontsize=10, color=INK)
         ax.set(xlabel="epoch", xlim=(0, 1.03 * last))
         ax.locator_params(axis="x", integer=True, nbins=8)
-        ax.grid(axis="y", color=_FAINT, linewidth=0.6)
+        ax.grid(axis="y", color=FAINT, linewidth=0.6)
         if len(lines) > 1 or panel != "learning rate":  # one rate needs no name
-            ax.legend(frameon=False, fontsize=8, labelcolor=_INK)
+            ax.legend(frameon=False, fontsize=8, labelcolor=INK)
     for ax in axes[len(panels) :]:
         ax.remove()
     return figure
@@ -128,20 +128,20 @@ def draw_confusion_matrix(matrix: Ints, classes: Sequence[str], about: str) -> "
 
     size = len(classes)
     cell = float(np.clip(6.0 / size, 0.14, 0.6))  # inches
-    names = [_plain(name, 16) for name in classes]
+    names = [plain(name, 16) for name in classes]
     right = np.trace(matrix) / max(matrix.sum(), 1)
     margin = 0.09 * max(map(len, names)) + 0.9
     side = max(cell * size, 3.0)
     inches, about = (side + margin + 1.1, side + margin + 0.7), f"{about}\n{_confusions(matrix, names)}"
-    figure, (ax,) = _figure(*inches, f"Confusion matrix: {right:.1%} right", about)
+    figure, (ax,) = new_figure(*inches, f"Confusion matrix: {right:.1%} right", about)
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     # The root brings out the small shares off the diagonal, which are what one looks for.
     image = ax.imshow(share, cmap="Blues", norm=PowerNorm(0.5, 0, 1))
     bar = figure.colorbar(image, ax=ax, fraction=0.04, shrink=min(1, 5 / side), pad=0.02, format="{x:.0%}")
     bar.set_ticks([0, 0.01, 0.05, 0.2, 0.5, 1])
     bar.outline.set_visible(False)
-    bar.ax.tick_params(labelsize=8, length=0, labelcolor=_SOFT)
-    bar.set_label("share of the true class", fontsize=8, color=_SOFT)
+    bar.ax.tick_params(labelsize=8, length=0, labelcolor=SOFT)
+    bar.set_label("share of the true class", fontsize=8, color=SOFT)
     font = float(np.clip(cell * 72 / 1.9, 5, 9))
     turned = max(map(len, names)) * font * 0.6 > cell * 72
     ax.set_xticks(range(size), names, rotation=90 if turned else 0, fontsize=font)
@@ -157,7 +157,7 @@ def draw_confusion_matrix(matrix: Ints, classes: Sequence[str], about: str) -> "
     for i, j in zip(*np.unravel_index(largest, matrix.shape), strict=True):
         if size > _FEW_CLASSES and not matrix[i, j]:
             break
-        colour = "white" if share[i, j] > 0.4 else (_INK if matrix[i, j] else "#BBBBBB")
+        colour = "white" if share[i, j] > 0.4 else (INK if matrix[i, j] else "#BBBBBB")
         ax.text(j, i, str(matrix[i, j]), ha="center", va="center", color=colour, fontsize=digits, in_layout=False)
     return figure
 
@@ -167,24 +167,24 @@ def draw_residuals(true: Floats, predicted: Floats, targets: Sequence[str], abou
     shown = min(len(targets), _MAX_TARGETS)
     if shown < len(targets):
         about = f"{about} · the first {shown} of {len(targets)} targets"
-    figure, axes = _figure(8.6, 3.6 * shown + 0.7, "Predicted and true values", about, shown, 2)
+    figure, axes = new_figure(8.6, 3.6 * shown + 0.7, "Predicted and true values", about, shown, 2)
     for k in range(shown):
         scatter, histogram = axes[2 * k], axes[2 * k + 1]
         t, p = true[:, k].astype(np.float64), predicted[:, k].astype(np.float64)
-        residual, name = p - t, _plain(targets[k], 30)
+        residual, name = p - t, plain(targets[k], 30)
         ends = [min(t.min(), p.min()), max(t.max(), p.max())]
         alpha = float(np.clip(60 / len(t) ** 0.7, 0.08, 0.7))
-        scatter.plot(ends, ends, color=_SOFT, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
+        scatter.plot(ends, ends, color=SOFT, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
         scatter.scatter(t, p, s=14, color=BLUE, alpha=alpha, linewidths=0)
         scatter.set(xlabel=f"true {name}", ylabel=f"predicted {name}", aspect="equal", adjustable="datalim")
         spread = t.var() * len(t)
         r2 = f" · R² {1 - (residual**2).sum() / spread:.3f}" if spread > 0 else ""
-        scatter.set_title(f"RMSE {math.sqrt((residual**2).mean()):.4g}{r2}", loc="left", fontsize=10, color=_INK)
+        scatter.set_title(f"RMSE {math.sqrt((residual**2).mean()):.4g}{r2}", loc="left", fontsize=10, color=INK)
         histogram.hist(residual, bins=int(np.clip(math.sqrt(len(t)) * 1.5, 8, 60)), color=BLUE, alpha=0.75)
-        histogram.axvline(0, color=_INK, linewidth=1)
+        histogram.axvline(0, color=INK, linewidth=1)
         histogram.axvline(residual.mean(), color=VERMILLION, linewidth=1.4, linestyle=(0, (4, 3)))
         title = f"mean error {residual.mean():+.3g} (dashed) · absolute {np.abs(residual).mean():.4g}"
-        histogram.set_title(title, loc="left", fontsize=10, color=_INK)
+        histogram.set_title(title, loc="left", fontsize=10, color=INK)
         histogram.set(xlabel=f"predicted - true {name}", ylabel="samples")
     return figure
 
@@ -197,7 +197,7 @@ def draw_image_grid(
     columns = min(count, 8)
     rows = math.ceil(count / columns)
     size = (max(1.35 * columns, 5.0), 1.68 * rows + 0.7)
-    figure, axes = _figure(*size, "Predictions, the most wrong first", about, rows, columns)
+    figure, axes = new_figure(*size, "Predictions, the most wrong first", about, rows, columns)
     predicted = probabilities.argmax(1)
     for k, ax in enumerate(axes):
         ax.set_axis_off()
@@ -206,26 +206,26 @@ def draw_image_grid(
         ax.imshow(images[k], interpolation="nearest")
         wrong = predicted[k] != true[k]
         said = (
-            f"{'✗' if wrong else '✓'} {_plain(classes[predicted[k]], 11)} · {_percent(probabilities[k, predicted[k]])}"
+            f"{'✗' if wrong else '✓'} {plain(classes[predicted[k]], 11)} · {_percent(probabilities[k, predicted[k]])}"
         )
         ax.set_title(said, fontsize=8, color=VERMILLION if wrong else BLUE, pad=13 if wrong else 3)
         if wrong:
-            right = f"true {_plain(classes[true[k]], 11)} · {_percent(probabilities[k, true[k]])}"
-            ax.annotate(right, (0.5, 1), (0, 3), "axes fraction", "offset points", ha="center", fontsize=8, color=_INK)
+            right = f"true {plain(classes[true[k]], 11)} · {_percent(probabilities[k, true[k]])}"
+            ax.annotate(right, (0.5, 1), (0, 3), "axes fraction", "offset points", ha="center", fontsize=8, color=INK)
     return figure
 
 
 def draw_calibration(bins: Bins, error: float, about: str) -> "Figure":
     """How often the network is right when it says that it is sure; ``error`` is the expected calibration error."""
     title = f"Calibration: expected error {error:.3f}"
-    figure, (top, bottom) = _figure(5.2, 6.0, title, about, 2, 1, heights=(3, 1))
-    top.plot([0, 1], [0, 1], color=_SOFT, linewidth=1, linestyle=(0, (4, 3)), zorder=0, label="perfectly calibrated")
-    low, high = _wilson(bins.accuracy, bins.samples)
+    figure, (top, bottom) = new_figure(5.2, 6.0, title, about, 2, 1, heights=(3, 1))
+    top.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=(0, (4, 3)), zorder=0, label="perfectly calibrated")
+    low, high = wilson(bins.accuracy, bins.samples)
     top.vlines(bins.confidence, low, high, color=BLUE, alpha=0.35, linewidth=3, label="95 % interval")
     top.plot(bins.confidence, bins.accuracy, color=BLUE, marker="o", markersize=5, linewidth=1.4, label="measured")
     top.set(ylabel="share that is right", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    top.grid(color=_FAINT, linewidth=0.6)
-    top.legend(frameon=False, fontsize=8, labelcolor=_INK)
+    top.grid(color=FAINT, linewidth=0.6)
+    top.legend(frameon=False, fontsize=8, labelcolor=INK)
     bottom.bar(bins.confidence, bins.samples, width=0.03, color=BLUE, alpha=0.75)
     bottom.set(xlabel="probability of the predicted class", ylabel="samples", xlim=(-0.02, 1.02))
     return figure
@@ -240,7 +240,7 @@ def is_learning_rate(name: str) -> bool:
     return name.split("-")[0] == "lr" or "lr" in name.split("/")
 
 
-def _figure(
+def new_figure(
     width: float, height: float, title: str, about: str, rows: int = 1, columns: int = 1, heights: Sequence[float] = ()
 ) -> "tuple[Figure, list[Axes]]":
     """A white figure of so many inches, with its title and a quieter line at the top left."""
@@ -252,16 +252,16 @@ def _figure(
     top = 0.63 + 0.17 * about.count("\n")  # inches
     engine.set(rect=(0, 0, 1, 1 - top / height), h_pad=0.08)  # type: ignore[call-arg]
     left = 0.12 / width
-    figure.text(left, 1 - 0.12 / height, title, va="top", fontsize=13, fontweight="bold", color=_INK)
-    figure.text(left, 1 - 0.37 / height, about, va="top", fontsize=9, color=_SOFT, linespacing=1.3)
+    figure.text(left, 1 - 0.12 / height, title, va="top", fontsize=13, fontweight="bold", color=INK)
+    figure.text(left, 1 - 0.37 / height, about, va="top", fontsize=9, color=SOFT, linespacing=1.3)
     axes = figure.subplots(rows, columns, squeeze=False, height_ratios=heights or None).ravel().tolist()
     for ax in axes:
         ax.set_facecolor("white")
         ax.spines[["top", "right"]].set_visible(False)
-        ax.spines[["left", "bottom"]].set_color(_SOFT)
-        ax.tick_params(labelsize=8, color=_SOFT, labelcolor=_INK)
+        ax.spines[["left", "bottom"]].set_color(SOFT)
+        ax.tick_params(labelsize=8, color=SOFT, labelcolor=INK)
         for axis in (ax.xaxis, ax.yaxis):
-            axis.label.set(fontsize=9, color=_INK)
+            axis.label.set(fontsize=9, color=INK)
     return figure, axes
 
 
@@ -274,7 +274,7 @@ def _confusions(matrix: Ints, names: Sequence[str]) -> str:
     return "most frequent: " + ", ".join(said) if said else "no mistakes"
 
 
-def _wilson(share: Floats, count: Ints) -> tuple[Floats, Floats]:
+def wilson(share: Floats, count: Ints) -> tuple[Floats, Floats]:
     """The 95 % interval of a share measured on so many samples (Wilson 1927), which also holds for 0 and 1."""
     z2 = 1.96**2
     centre = share + z2 / (2 * count)
@@ -292,7 +292,7 @@ def _percent(probability: float) -> str:
     return f"{probability:.0%}" if 0.01 <= probability <= 0.995 else ("<1%" if probability < 0.01 else "100%")
 
 
-def _plain(name: str, length: int) -> str:
+def plain(name: str, length: int) -> str:
     """A name from the data, cut short and shown as it is: Matplotlib reads formulas between dollars."""
     name = " ".join(name.split())
     return (name if len(name) <= length else name[: length - 1] + "…").replace("$", r"\$")

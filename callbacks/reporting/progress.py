@@ -2,12 +2,19 @@
 
 import sys
 import time
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 
 _REFRESH_SECONDS = 0.2
+
+
+@runtime_checkable
+class Tells(Protocol):
+    """A callback that tells of some metrics itself, so that the table needs no column for them."""
+
+    told: frozenset[str]
 
 
 class Progress(ProgressBar):
@@ -54,6 +61,9 @@ class Progress(ProgressBar):
             self._next_refresh = now + _REFRESH_SECONDS
             self._draw(trainer, pl_module, batch_idx + 1, now)
 
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._clear()  # callbacks may print lines of their own
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._pending = (trainer.current_epoch + 1, time.monotonic() - self._epoch_start)
 
@@ -66,7 +76,8 @@ class Progress(ProgressBar):
             return
         (epoch, seconds), self._pending = self._pending, None
         self._clear()
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        told = {name for callback in trainer.callbacks if isinstance(callback, Tells) for name in callback.told}  # type: ignore[attr-defined]
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name not in told}
         columns = sorted(metrics, key=lambda name: (name.split("/")[0] != "train", name))
         if columns != self._columns:
             self._columns = columns

@@ -35,7 +35,11 @@ def error_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 
 def test_a_run_leaves_what_a_run_leaves(run: Path) -> None:
     assert {file.name for file in (run / "checkpoints").glob("*.ckpt")} == {"best.ckpt", "last.ckpt"}
-    assert {file.name for file in (run / "figures").iterdir()} == {"learning_curves.png", "samples.png"}
+    assert {file.name for file in (run / "figures").iterdir()} == {
+        "latent_walk.png",
+        "learning_curves.png",
+        "samples.png",
+    }
     picture = np.asarray(Image.open(run / "figures" / "samples.png"))
     assert np.array_equal(picture, sample_grid(load_game(run).sample(64)))  # of the generator that was kept
 

@@ -12,12 +12,17 @@ import torch
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from callbacks.diagnostics.against_naive import AgainstNaive
+from callbacks.diagnostics.collapse_guard import CollapseGuard
+from callbacks.diagnostics.sequence_preflight import SequencePreflight
 from callbacks.reporting.checkpoint import Checkpoint
 from callbacks.reporting.figures import Figures
 from callbacks.reporting.interrupt import SaveOnSignal
+from callbacks.reporting.latent_walk import LatentWalk
 from callbacks.reporting.metrics_csv import MetricsCSV
 from callbacks.reporting.progress import Progress
 from callbacks.reporting.samples import Samples
+from callbacks.reporting.texts import Texts, Writes
 from callbacks.technique import Conflict, Technique
 from zoo.checkpoint_io import AtomicCheckpointIO
 from zoo.errors import ZooError
@@ -59,9 +64,15 @@ def default_callbacks(settings: dict[str, Any], model: LightningModule, folder: 
             if not any(isinstance(callback, ModelCheckpoint) for callback in callbacks):
                 callbacks.append(_checkpoint(model, callbacks, folder))
             callbacks.append(SaveOnSignal(folder / "checkpoints"))
+        if isinstance(model, SupervisedModule) and {"sequences", "tokens"} & set(model.takes):
+            for default in (SequencePreflight, AgainstNaive):
+                if not any(isinstance(callback, default) for callback in callbacks):
+                    callbacks.append(default())
         callbacks.append(Figures(folder))
-        if isinstance(model, GAN) and not any(isinstance(callback, Samples) for callback in callbacks):
-            callbacks.append(Samples(folder))
+        if isinstance(model, GAN):
+            callbacks += _of_games(model, callbacks, folder)
+        if isinstance(model, Writes) and not any(isinstance(callback, Texts) for callback in callbacks):
+            callbacks.append(Texts(folder))
     if settings.get("enable_progress_bar") is not False:
         callbacks.append(Progress())
     plugins = settings.get("plugins") or []
@@ -73,6 +84,14 @@ def default_callbacks(settings: dict[str, Any], model: LightningModule, folder: 
         "plugins": [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()],
         "default_root_dir": str(folder),
     }
+
+
+def _of_games(model: GAN, callbacks: list[Callback], folder: Path) -> list[Callback]:
+    """What shows and guards a game, each unless the user has given one."""
+    defaults: list[Callback] = [Samples(folder), CollapseGuard()]
+    if len(model.generator.sample_shape) == 3:
+        defaults.append(LatentWalk(folder))
+    return [ours for ours in defaults if not any(isinstance(callback, type(ours)) for callback in callbacks)]
 
 
 def _checkpoint(model: LightningModule, callbacks: list[Callback], folder: Path) -> Checkpoint:

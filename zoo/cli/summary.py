@@ -38,6 +38,9 @@ def after_fit(trainer: Trainer, folder: Path) -> None:
     figures = sorted(path.name for path in (folder / "figures").glob("*.png"))
     if figures:
         console.print(f"figures      {run}/figures/: {', '.join(figures)}", highlight=False, soft_wrap=True)
+    texts = sorted((folder / "texts").glob("*.txt"))
+    if texts:
+        console.print(f"texts        {run}/texts/: the last is {texts[-1].name}", highlight=False, soft_wrap=True)
     if isinstance(checkpoint, ModelCheckpoint) and checkpoint.best_model_path:
         console.print(f"next         zoo test {run}", highlight=False, soft_wrap=True)
         further = (

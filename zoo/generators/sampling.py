@@ -59,16 +59,35 @@ def draw_samples(
     if num < 1:
         raise ZooError(f"num must be at least 1, got {num}")
     labels = balanced_labels(generator, num, labels)
-    device = next(generator.parameters()).device
     z = truncated_normal((num, generator.latent_dim), truncation, torch.Generator().manual_seed(key(seed, "samples")))
+    return samples_at(generator, z, labels, batch_size)
+
+
+@torch.no_grad()
+def samples_at(generator: Generator, z: Tensor, labels: Tensor | None, batch_size: int = 256) -> Tensor:
+    """Samples (N, *sample_shape) on the CPU from latent noise (N, latent_dim) and labels (N,), as in evaluation."""
+    device = next(generator.parameters()).device
     was_training = generator.training
     generator.eval()
     try:
         samples = []
-        for start in range(0, num, batch_size):
+        for start in range(0, len(z), batch_size):
             part = slice(start, start + batch_size)
             y = None if labels is None else labels[part].to(device)
             samples.append(generator(z[part].to(device), y).float().cpu())
     finally:
         generator.train(was_training)
     return torch.cat(samples)
+
+
+def latent_walk(start: Tensor, end: Tensor, steps: int) -> Tensor:
+    """Points on the great arcs from ``start`` to ``end``, (N, latent_dim) each -> (N, steps, latent_dim)::
+
+        sin((1 - t) w) / sin(w) start + sin(t w) / sin(w) end,  cos w = <start, end> / (|start| |end|)
+
+    Noise of many dimensions lies on a shell, which the straight line between two draws leaves: White, "Sampling
+    generative networks", 2016, section 2.1.
+    """
+    t = torch.linspace(0, 1, steps)[:, None]  # (steps, 1)
+    w = torch.arccos(torch.cosine_similarity(start, end, dim=1).clamp(-0.9999, 0.9999))[:, None, None]  # (N, 1, 1)
+    return (torch.sin((1 - t) * w) * start[:, None] + torch.sin(t * w) * end[:, None]) / torch.sin(w)
