@@ -1,9 +1,10 @@
 """Useful steps in padded batches, and useful steps per second of an LSTM: random batches against length buckets.
 
-Sequences of 7 to 29 steps, each length as likely, as many channels as Japanese vowels have. Prints one table and exits
+Sequences of 7 to 29 steps, each length as likely, as many channels as Japanese vowels have. Prints one table, and exits
 with status 1 when the useful share of the buckets is less than ``--floor`` times that of random batches.
 
-    python benchmarks/length_buckets.py
+    python benchmarks/length_buckets.py               # print
+    python benchmarks/length_buckets.py --write       # and write the table into docs/handbook/sequences.md
 """
 
 import argparse
@@ -17,9 +18,12 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from tables import machine, put, table
+
 from datamodules.length_buckets import LengthBuckets
 from datamodules.ragged import Sequences, SequenceSplit, add_padding
 
+HEAD = ("useful steps", "ratio", "loader alone, useful steps/s", "training, useful steps/s", "ratio")
 SHORTEST, LONGEST, CHANNELS = 7, 29, 12
 
 
@@ -62,6 +66,7 @@ def main() -> int:
     parser.add_argument("--width", type=int, default=64, help="of the LSTM")
     parser.add_argument("--rounds", type=int, default=3, help="epochs of each order, which take turns")
     parser.add_argument("--floor", type=float, default=1.4, help="smallest ratio of the last pool that passes")
+    parser.add_argument("--write", action="store_true", help="write the table into the handbook")
     args = parser.parse_args()
     torch.set_num_threads(1)
     split = make_split(args.sequences)
@@ -73,19 +78,25 @@ def main() -> int:
             order.set_epoch(epoch)
             measured[pool].append((*read(split, order), train(split, order, network)))
 
-    print(
-        f"{args.sequences} sequences of {SHORTEST} to {LONGEST} steps, {CHANNELS} channels, batches of"
-        f" {args.batch_size}, LSTM of {args.width}, 1 thread, torch {torch.__version__}"
+    measured_rows = {pool: [statistics.median(values) for values in zip(*rounds)] for pool, rounds in measured.items()}
+    plain = measured_rows[1]
+    cells = [
+        [
+            "random" if pool == 1 else f"pools of {pool}",
+            f"{useful:.1%}", f"{useful / plain[0]:.2f}", f"{loaded:,.0f}", f"{trained:,.0f}",
+            f"{trained / plain[2]:.2f}",
+        ]
+        for pool, (useful, loaded, trained) in measured_rows.items()
+    ]  # fmt: skip
+    about = (
+        f"{args.sequences:,} sequences of {SHORTEST} to {LONGEST} steps, {CHANNELS} channels, an LSTM {args.width} wide"
+        f" read forwards;\nmedian of {args.rounds} epochs; {machine(1)}."
     )
-    print(f"{'':<22}{'useful':>8}{'ratio':>7}{'loader, steps/s':>17}{'training, steps/s':>19}{'ratio':>7}")
-    rows = {pool: [statistics.median(values) for values in zip(*rounds)] for pool, rounds in measured.items()}
-    for pool, (useful, loaded, trained) in rows.items():
-        name = "random batches" if pool == 1 else f"pools of {pool} batches"
-        print(
-            f"{name:<22}{useful:>8.1%}{useful / rows[1][0]:>7.2f}{loaded:>17,.0f}{trained:>19,.0f}"
-            f"{trained / rows[1][2]:>7.2f}"
-        )
-    ratio = useful / rows[1][0]
+    text = f"{about}\n\n{table((f'batches of {args.batch_size}', *HEAD), cells)}"
+    print(text)
+    if args.write:
+        put("docs/handbook/sequences.md", "buckets", "python benchmarks/length_buckets.py --write", text)
+    ratio = measured_rows[args.pools[-1]][0] / plain[0]
     if ratio < args.floor:
         print(f"the useful share is {ratio:.2f} times that of random batches, below {args.floor:g}", file=sys.stderr)
         return 1

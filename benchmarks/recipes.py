@@ -23,6 +23,7 @@ import torch
 from zoo.cli import catalog
 
 BEGIN, END = "<!-- recipes: python benchmarks/recipes.py -->", "<!-- /recipes -->"
+METRICS = (("accuracy", 100, " %"), ("mse", 1, ""), ("rmse", 1, ""), ("r2", 1, ""), ("bits_per_character", 1, ""))
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -48,9 +49,10 @@ def reached(results: list[tuple[dict[str, float], float]], options: list[str], t
     parts = []
     # What a game is judged by has data and features in its name.
     judged = [n.removeprefix("test/") for n in results[0][0] if n.startswith(("test/coverage_", "test/class_kl_"))]
-    quantities = [("accuracy", 100, " %"), ("rmse", 1, ""), ("r2", 1, ""), *((name, 1, "") for name in judged)]
-    for name, factor, unit in quantities:
+    for name, factor, unit in [*METRICS, *((name, 1, "") for name in judged)]:
         values = [factor * metrics[f"test/{name}"] for metrics, _ in results if f"test/{name}" in metrics]
+        if name == "rmse" and "test/mse" in results[0][0]:
+            continue  # forecasts are judged by their standardised error, as in the literature
         if values:
             digits = 4 if abs(statistics.mean(values)) < 1 else 2
             spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
@@ -80,7 +82,7 @@ def write_readme() -> None:
     """Put the table of all recipes into the README, from the lines that this command wrote into them."""
     readme = ROOT / "README.md"
     text = readme.read_text()
-    rows = [f"| `{e.name}` | {e.summary} | {e.reached or 'not measured yet'} |" for e in catalog.recipes()]
+    rows = [f"| `{e.name}` | {e.summary} | {e.reached} |" for e in catalog.recipes() if e.reached]
     table = "\n".join([BEGIN, "| recipe | what it is | test split |", "|---|---|---|", *rows, END])
     start, stop = text.index(BEGIN), text.index(END) + len(END)
     readme.write_text(text[:start] + table + text[stop:])

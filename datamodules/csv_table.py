@@ -4,6 +4,7 @@ import csv
 import difflib
 import io
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
@@ -19,6 +20,8 @@ _MISSING = {"", "?", "na", "n/a", "nan", "null", "none"}
 # A column in which so many of the values are numbers is one of numbers with mistakes in it.
 _MOSTLY = 0.9
 _FEW_ROWS = 20
+# What a spreadsheet of another country writes: 3,5 or 1.234,56 or 1,234.56.
+_WITH_COMMA = re.compile(r"[-+]?\d[\d.]*,[\d.,]*\d")
 
 
 class CsvColumns(NamedTuple):
@@ -48,7 +51,8 @@ def read_csv(path: Path) -> CsvColumns:
     """Read a file with a header line; commas, semicolons or tabs part the cells.
 
     Raises:
-        DataError: no such file, no rows, a nameless or repeated column, or a row of another length than the header.
+        DataError: no such file, no rows, a nameless or repeated column, a row of another length than the header, or a
+            quote that is never closed.
     """
     if not path.is_file():
         raise DataError(f"no file {path}; give the path of a CSV file with a header line")
@@ -58,10 +62,18 @@ def read_csv(path: Path) -> CsvColumns:
         raise DataError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
     first_line = text.partition("\n")[0]
     delimiter = max(",;\t", key=first_line.count)
-    lines = enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), 1)
-    filled = [(number, [cell.strip() for cell in line]) for number, line in lines if line]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    filled: list[tuple[int, list[str]]] = []
+    number = 0
+    try:
+        for number, line in enumerate(reader, 1):
+            if line:
+                filled.append((number, [cell.strip() for cell in line]))
+    except csv.Error as error:  # a cell that runs to the end of a large file
+        raise DataError(f"{path}: row {number + 1}: {error}; look for a quote that is not closed") from None
     if len(filled) < 2:
-        raise DataError(f"{path}: {len(filled)} lines; a header line and at least one row are needed")
+        what = "the file is empty" if not filled else "there is a header line and no row"
+        raise DataError(f"{path}: {what}; a header line and at least one row are needed")
     (_, header), *rows = filled
     for place, name in enumerate(header):
         if not name or header.index(name) != place:
@@ -94,8 +106,8 @@ def infer_types(columns: CsvColumns, target: str, given: Mapping[str, ColumnType
     return {name: given.get(name) or _infer(columns, name) for name in columns.cells if name != target}
 
 
-def to_table(columns: CsvColumns, numbers: Sequence[str], categories: Sequence[str]) -> Table:
-    """The named columns, in this order.
+def to_table(columns: CsvColumns, numbers: Sequence[str], categories: Sequence[str], otherwise: str = "") -> Table:
+    """The named columns, in this order; ``otherwise`` as in ``to_numbers``.
 
     Raises:
         DataError: a column is not there, or a cell of a number column is no finite number.
@@ -103,7 +115,7 @@ def to_table(columns: CsvColumns, numbers: Sequence[str], categories: Sequence[s
     for name in (*numbers, *categories):
         if name not in columns.cells:
             raise DataError(f"{columns.path}: no column {name!r}, which the network was trained with")
-    floats = [to_numbers(columns, name) for name in numbers]
+    floats = [to_numbers(columns, name, otherwise) for name in numbers]
     words = [columns.cells[name] for name in categories]
     return Table(
         np.array(floats, dtype=np.float64).reshape(len(numbers), columns.rows).T,
@@ -117,7 +129,8 @@ def to_numbers(columns: CsvColumns, name: str, otherwise: str = "") -> list[floa
     Args:
         columns: the file.
         name: the column.
-        otherwise: what to do if the column was never meant to be numbers; ends the message of the error.
+        otherwise: what else than to correct the cell can be done; ends the message of the error. By default, to say
+            that it is a column of categories.
 
     Raises:
         DataError: at the first cell that is no finite number.
@@ -126,14 +139,24 @@ def to_numbers(columns: CsvColumns, name: str, otherwise: str = "") -> list[floa
     for row, value in enumerate(values):
         if value is None or math.isinf(value):
             what = f"{columns.where(row, name)} is {columns.cells[name][row]!r}, not a finite number"
-            raise DataError(f"{what}; correct it, or say {otherwise or f'columns: {{{name}: category}}'}")
+            raise DataError(f"{what}; correct it, or {otherwise or _as_category(name)}")
     return [value for value in values if value is not None]
 
 
 def holds_numbers(columns: CsvColumns, name: str, otherwise: str = "") -> bool:
-    """Whether all values of a column are numbers; DataError at the first that is none where nearly all are."""
+    """Whether all values of a column are numbers.
+
+    Raises:
+        DataError: at the first that is none where nearly all are, or would be with a point for a comma.
+    """
     present = [cell for cell in columns.cells[name] if cell]
     numbers = sum(_number(cell) is not None for cell in present)
+    with_comma = [row for row, cell in enumerate(columns.cells[name]) if _WITH_COMMA.fullmatch(cell)]
+    if with_comma and _MOSTLY * len(present) <= numbers + len(with_comma):
+        raise DataError(
+            f"{columns.where(with_comma[0], name)} is {columns.cells[name][with_comma[0]]!r}; write numbers with a"
+            f" decimal point and no other separator, or {otherwise or _as_category(name)}"
+        )
     if _MOSTLY * len(present) <= numbers < len(present):
         to_numbers(columns, name, otherwise)
     return numbers == len(present)
@@ -162,8 +185,12 @@ def _infer(columns: CsvColumns, name: str) -> ColumnType:
     return "category"
 
 
+def _as_category(name: str) -> str:
+    return f"say columns: {{{name}: category}}"
+
+
 def _number(cell: str) -> float | None:
     try:
-        return float(cell)
+        return None if "_" in cell else float(cell)  # 1_000 is a number to Python, and to no spreadsheet
     except ValueError:
         return None

@@ -39,7 +39,7 @@ class GroupedRows(NamedTuple):
 
     def numbers(self, columns: Sequence[str], option: str) -> Tensor:
         """Columns as float64 (R, len(columns)), NaN where a value is missing; ``option`` chose them."""
-        values = [to_numbers(self.csv, name, f"--data.{option} without it") for name in columns]
+        values = [to_numbers(self.csv, name, f"say --data.{option} without it") for name in columns]
         return torch.tensor(
             np.array(values, dtype=np.float64).reshape(len(columns), self.csv.rows)[:, self.rows].T.copy()
         )

@@ -92,7 +92,7 @@ class MixedTableDataModule(TabularDataModule):
     @cached_property
     def encoder(self) -> TableEncoder:
         """The encoder, which has seen the training rows."""
-        return TableEncoder(self.scaling, self.categories).fit(self.table[0].take(self.rows["train"]))
+        return TableEncoder(self.scaling, self.categories).fit(self.table[0].take(self.rows["train"]), self.features)
 
     def read(self) -> tuple[Tensor, Tensor]:
         """All rows, encoded."""

@@ -146,5 +146,5 @@ class SequenceCSV(SequenceDataModule):
         if self.classes:
             code = {name: number for number, name in enumerate(self.classes)}
             return torch.tensor([code[cell] for cell in cells])
-        values = torch.tensor(to_numbers(grouped.csv, self.label, "--data.kind classification"))
+        values = torch.tensor(to_numbers(grouped.csv, self.label, "say --data.kind classification"))
         return values[grouped.rows][grouped.offsets[:-1]]

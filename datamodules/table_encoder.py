@@ -68,12 +68,21 @@ class TableEncoder:
         """Codes of each column behind the numbers, the unknown one included; empty under "one_hot"."""
         return [len(known) + 1 for known in self.vocabulary] if self.categories == "codes" else []
 
-    def fit(self, table: Table) -> "TableEncoder":
-        """Learn medians, scales and categories; returns itself."""
+    def fit(self, table: Table, names: Sequence[str] = ()) -> "TableEncoder":
+        """Learn medians, scales and categories; returns itself.
+
+        Args:
+            table: the training rows.
+            names: of its columns, numbers first, for messages.
+
+        Raises:
+            DataError: a number column without values in these rows.
+        """
         missing = np.isnan(table.numbers)
         empty = np.flatnonzero(missing.all(0))
         if len(empty):
-            raise DataError(f"number column {empty[0]} (counted from 0) has no value in any training row; leave it out")
+            which = repr(names[empty[0]]) if names else f"{empty[0]} (counted from 0)"
+            raise DataError(f"number column {which} has no value in any training row; leave it out")
         self.medians = np.nanmedian(table.numbers, 0).tolist() if missing.shape[1] else []
         self.flagged = np.flatnonzero(missing.any(0)).tolist()
         make = _standard if self.scaling == "standard" else _quantile

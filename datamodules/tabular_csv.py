@@ -1,5 +1,6 @@
 """A user's own table: one CSV file with a header, and the name of the column to predict."""
 
+from collections import Counter
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -27,8 +28,10 @@ from zoo.notice import notice
 
 # With so many different whole numbers or fewer, a target is taken for classes.
 _FEW_CLASSES = 10
+# A class needs a row in each split.
+_ROWS_OF_A_CLASS = 3
 # What else a target with a text among its numbers may be.
-_CLASSES = "kind: classification"
+_CLASSES = "say kind: classification"
 
 
 class TabularCSV(MixedTableDataModule):
@@ -75,11 +78,10 @@ class TabularCSV(MixedTableDataModule):
         self.features = (*self.numbers, *self.words)
         if not self.features:
             raise DataError(f"{self.path}: no column is left to predict {target!r} from")
-        self._check_target()
+        self._check_target(columns)
         if self._is_classification():
             self.classes = tuple(sorted(set(self.csv.cells[target]), key=by_value))
-            if len(self.classes) < 2:
-                raise DataError(f"{self.path}: column {target!r} has a single class, {self.classes[0]!r}")
+            self._check_classes()
         else:
             self.targets = (target,)
 
@@ -100,19 +102,42 @@ class TabularCSV(MixedTableDataModule):
     def load(self) -> dict[str, Dataset[Any]]:
         splits = super().load()
         if self.new_rows is not None:
-            x = self.encoder.encode(to_table(self.new_rows, self.numbers, self.words))
+            table = to_table(self.new_rows, self.numbers, self.words, "leave it empty, as a missing value")
+            x = self.encoder.encode(table)
             splits["predict"] = TensorSplit(
                 x, torch.zeros(len(x), dtype=torch.int64 if self.classes else torch.float32)
             )
         return splits
 
     def predict_dataloader(self) -> BatchLoader:
-        return self._eval_loader("predict") if self.predict_path else super().predict_dataloader()
+        if self.new_rows is None:
+            return super().predict_dataloader()
+        self._show_unknown(self.new_rows)  # here, where the encoder is that of the checkpoint
+        return self._eval_loader("predict")
 
-    def _check_target(self) -> None:
-        for row, cell in enumerate(self.csv.cells[self.target]):
+    def _check_target(self, columns: dict[str, ColumnType]) -> None:
+        cells = self.csv.cells[self.target]
+        for row, cell in enumerate(cells):
             if not cell:
                 raise DataError(f"{self.csv.where(row, self.target)}: the target is missing; fill it or drop the row")
+        if len(set(cells)) == 1:
+            raise DataError(f"{self.path}: column {self.target!r} is {cells[0]!r} in every row; nothing can be learned")
+        for name in self.features:
+            if name not in columns and self.csv.cells[name] == cells:
+                raise DataError(
+                    f"{self.path}: column {name!r} says in every row what the target {self.target!r} says; leave it out"
+                    f" with columns: {{{name}: ignore}} or keep it with columns: {{{name}: {self.types[name]}}}"
+                )
+
+    def _check_classes(self) -> None:
+        cells = self.csv.cells[self.target]
+        name, rows = min(Counter(cells).items(), key=lambda item: item[1])
+        if rows < _ROWS_OF_A_CLASS:
+            raise DataError(
+                f"{self.csv.where(cells.index(name), self.target)} is {name!r}, a class of {rows} row{'s' * (rows > 1)}"
+                f" (of {len(self.classes)} classes); train, val and test need one each: drop or rename rare classes,"
+                " or say kind: regression if these are numbers"
+            )
 
     def _is_classification(self) -> bool:
         if self.kind != "auto":
@@ -130,6 +155,17 @@ class TabularCSV(MixedTableDataModule):
             f"{self.path}: {self.csv.rows:,} rows; {len(self.numbers)} numbers: {_some(self.numbers)}; {len(words)}"
             f" categories: {_some(words)}; target {self.target}: {outcome}; --data.columns and --data.kind change this"
         )
+
+    def _show_unknown(self, new: CsvColumns) -> None:
+        """Print which categories no training row has: the network knows nothing about them but that they are new."""
+        for name, known in zip(self.words, self.encoder.vocabulary, strict=True):
+            unknown = [row for row, cell in enumerate(new.cells[name]) if cell not in known]
+            if unknown:
+                also = f" ({len(unknown)} such rows in all)" if len(unknown) > 1 else ""
+                notice(
+                    f"{new.where(unknown[0], name)} is {new.cells[name][unknown[0]]!r}, which no training row"
+                    f" has{also}; it is predicted as an unknown category"
+                )
 
 
 def _some(names: list[str]) -> str:

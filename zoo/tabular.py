@@ -9,13 +9,17 @@ from torch import Tensor, nn
 from zoo.batch import Batch
 from zoo.errors import DataError, ZooError
 from zoo.layers.batch_ensemble import BatchEnsembleLinear, MemberLinear
+from zoo.layers.feature_block import FeatureBlock
 from zoo.layers.gate import Nonlinearity, make_nonlinearity, widening
+from zoo.layers.quick_dropout import QuickDropout
 from zoo.layers.tabular_embedding import (
+    BinnedEmbedding,
     CategoricalEmbedding,
     LinearEmbedding,
     NumericalEmbedding,
     PeriodicEmbedding,
     PiecewiseLinearEmbedding,
+    PiecewiseLinearReLUEmbedding,
 )
 from zoo.module import SupervisedModule
 from zoo.notice import notice
@@ -61,6 +65,8 @@ class TabularModule(SupervisedModule):
         self.numerical: nn.Module | None = None
         if self.num_numerical and embedding == "piecewise_linear":
             self.numerical = PiecewiseLinearEmbedding(self.num_numerical, embedding_size, resolution)
+        elif self.num_numerical and embedding == "piecewise_linear_relu":
+            self.numerical = PiecewiseLinearReLUEmbedding(self.num_numerical, embedding_size, resolution)
         elif self.num_numerical and embedding == "periodic":
             self.numerical = PeriodicEmbedding(self.num_numerical, embedding_size, resolution, frequency_scale)
         self.categorical = CategoricalEmbedding(cardinalities, embedding_size) if cardinalities else None
@@ -69,7 +75,7 @@ class TabularModule(SupervisedModule):
         self.widths = [of_a_number] * self.num_numerical + [embedding_size] * len(cardinalities)
 
     def setup(self, stage: str) -> None:
-        if stage == "fit" and isinstance(self.numerical, PiecewiseLinearEmbedding) and not self.numerical.fitted:
+        if stage == "fit" and isinstance(self.numerical, BinnedEmbedding) and not self.numerical.fitted:
             datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
             rows = getattr(datamodule, "train_inputs", None)
             if isinstance(rows, Tensor):
@@ -130,7 +136,7 @@ class TabularMLP(TabularModule):
         self.backbone = nn.Sequential()
         for fan_in, width in zip(widths, hidden):
             linear = nn.Linear(fan_in, width * widening(activation))
-            self.backbone.extend([linear, make_nonlinearity(activation), nn.Dropout(dropout)])
+            self.backbone.extend([linear, make_nonlinearity(activation), QuickDropout(dropout)])
         self.head = nn.Linear(widths[-1], task.out_features)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -182,7 +188,7 @@ class TabM(TabularModule):
         self.members = members
         self.backbone = nn.Sequential()
         for layer in layers:
-            self.backbone.extend([layer, make_nonlinearity(activation), nn.Dropout(dropout)])
+            self.backbone.extend([layer, make_nonlinearity(activation), QuickDropout(dropout)])
         self.head = MemberLinear(members, widths[-1], task.out_features)
         self.objective = mean_of_member_losses
 
@@ -254,27 +260,6 @@ class FTTransformer(TabularModule):
     def forward(self, x: Tensor) -> Tensor:
         tokens = torch.cat([self.class_token.expand(len(x), 1, -1), *self.embed(x)], 1)  # (B, 1 + n + c, width)
         return cast(Tensor, self.head(self.norm(self.backbone(tokens)[:, 0]).relu()))
-
-
-class FeatureBlock(nn.Module):
-    """x + attention(norm(x)), then x + W2 f(W1 norm(x)), where f may be a gate: (B, T, width) -> (B, T, width)."""
-
-    def __init__(self, width: int, heads: int, dropout: float, activation: Nonlinearity, first: bool) -> None:
-        super().__init__()
-        hidden = width * 4 // 3
-        self.norm1: nn.Module = nn.Identity() if first else nn.LayerNorm(width)
-        self.attention = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
-        self.norm2 = nn.LayerNorm(width)
-        self.expand = nn.Linear(width, widening(activation) * hidden)
-        self.activation = make_nonlinearity(activation)
-        self.dropout = nn.Dropout(dropout)
-        self.contract = nn.Linear(hidden, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        tokens = self.norm1(x)
-        x = x + self.attention(tokens, tokens, tokens, need_weights=False)[0]
-        hidden = self.activation(self.expand(self.norm2(x)))
-        return x + cast(Tensor, self.contract(self.dropout(hidden)))
 
 
 def _check(name: str, hidden: Sequence[int], dropout: float) -> None:

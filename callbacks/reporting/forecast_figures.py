@@ -15,7 +15,6 @@ from zoo.errors import ZooError
 from zoo.kept import Kept, borrowed, validation_batches
 from zoo.module import SupervisedModule
 from zoo.task import Forecasting
-from zoo.tasks.forecasting import naive_forecasts
 
 _LEAST_PAST = 24  # steps of a window's past that are shown at least, where it has as many
 
@@ -43,7 +42,7 @@ def forecasts(trainer: Trainer, module: SupervisedModule, kept: Kept, max_sample
                 continue
             prediction = module.forward_batch(batch)
             guesses = {"network": task.decode(prediction)}
-            guesses |= naive_forecasts(batch.x.float(), task.horizon, task.num_targets, task.season)
+            guesses |= task.naive_forecasts(batch.x.float())
             squares = {
                 name: (task.standardize(guess) - task.target(batch.y)).square() for name, guess in guesses.items()
             }

@@ -59,8 +59,8 @@ def test_facts_without_setup_and_types_that_are_shown(file: str, capsys: pytest.
         ("age", "classification", "classification"),
     ],
 )
-def test_kind(file: str, target: str, kind: Any, expected: str) -> None:
-    data = TabularCSV(file, target, kind)
+def test_kind(tmp_path: Path, target: str, kind: Any, expected: str) -> None:
+    data = TabularCSV(write(tmp_path / "people.csv", lines(120)), target, kind)
     assert bool(data.classes) == (expected == "classification")
     assert data.targets == ((target,) if expected == "regression" else ())
 
@@ -138,14 +138,72 @@ def test_arguments_that_do_not_fit_the_file(file: str, arguments: dict[str, Any]
         TabularCSV(**{"path": file, "target": "bought", **arguments}).setup("fit")
 
 
+def test_a_column_that_says_the_target_may_be_kept(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.csv", [f"{i},{i}" for i in range(20)], "x,y")
+    assert TabularCSV(file, "y", columns={"x": "number"}).features == ("x",)
+
+
+def test_a_number_with_an_underscore_is_a_text(tmp_path: Path) -> None:
+    assert TabularCSV(write(tmp_path / "a.csv", [f"{i % 3}_0,{i}" for i in range(20)], "x,y"), "y").words == ["x"]
+
+
+def test_a_column_without_values_among_the_training_rows_is_named(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.csv", [f"{i},,{i / 2}" for i in range(20)], "x,late,y")
+    train = TabularCSV(file, "y", columns={"late": "number"}).rows["train"].tolist()
+    seen = next(row for row in range(20) if row not in train)
+    rows = [f"{i},{7 if i == seen else ''},{i / 2}" for i in range(20)]
+    with pytest.raises(DataError, match=r"^number column 'late' has no value in any training row; leave it out$"):
+        TabularCSV(write(tmp_path / "a.csv", rows, "x,late,y"), "y").setup("fit")
+
+
+def test_what_is_new_at_prediction_is_told(tmp_path: Path, file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    module, checkpoint = fit(TabularCSV(file, "bought", batch_size=16), tmp_path)
+    new = write(tmp_path / "new.csv", ["40,Rome,1", "40,Atlantis,2", "41,Mu,3"], "age,city,income")
+    capsys.readouterr()
+    later = TabularCSV(file, "bought", predict_path=new)
+    assert quiet_trainer(tmp_path).predict(module, later, ckpt_path=checkpoint, weights_only=True)
+    told = [line for line in capsys.readouterr().out.splitlines() if "new.csv" in line]
+    assert len(told) == 1
+    assert told[0].endswith(
+        "new.csv: row 3, column 'city' is 'Atlantis', which no training row has (2 such rows in all); it is predicted"
+        " as an unknown category"
+    )
+    bad = write(tmp_path / "bad.csv", ["forty,Rome,1"], "age,city,income")
+    with pytest.raises(
+        DataError, match=r"bad.csv: row 2, column 'age' is 'forty', not .*; correct it, or leave it empty, as a missing"
+    ):
+        TabularCSV(file, "bought", predict_path=bad).setup("predict")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a,b\n", "1 lines; a header line and at least one row are needed"),
+        ("", "x.csv: the file is empty; a header line and at least one row are needed$"),
+        ("\n\n", "x.csv: the file is empty"),
+        ("a,b\n", "x.csv: there is a header line and no row; a header line and at least one row are needed$"),
         ("a,a\n1,2\n", "row 1, column 2 is 'a'; every column needs a name of its own"),
         ("a,\n1,2\n", "row 1, column 2 is ''; every column needs a name of its own"),
         ("a,b\n,1\n,2\n", r"column 'a' has no values; leave it out with columns: \{a: ignore\}"),
-        ("a,b\n1,x\n2,x\n", "column 'b' has a single class, 'x'"),
+        ("a,b\n1,x\n2,x\n", "x.csv: column 'b' is 'x' in every row; nothing can be learned$"),
+        ("a,b\n1,7.5\n2,7.5\n", "x.csv: column 'b' is '7.5' in every row; nothing can be learned$"),
+        (
+            "a,b\n" + "".join(f"{i},{i % 2}\n" for i in range(20)) + "3,2\n",
+            r"row 22, column 'b' is '2', a class of 1 row \(of 3 classes\); train, val and test need one each: drop or",
+        ),
+        (
+            "a,c,b\n" + "".join(f"{i},{i}.5,{i}.5\n" for i in range(20)),
+            r"column 'c' says in every row what the target 'b' says; leave it out with columns: \{c: ignore\} or keep",
+        ),
+        (
+            "a;b\n" + "".join(f"{i},5;{i % 2}\n" for i in range(20)),
+            r"row 2, column 'a' is '0,5'; write numbers with a decimal point and no other separator, or say columns: "
+            r"\{a: category\}$",
+        ),
+        (
+            "a;b\n" + "".join(f"{i};{i}.000,25\n" for i in range(20)),
+            "row 2, column 'b' is '0.000,25'; write numbers with a decimal point .* or say kind: classification$",
+        ),
+        ('a,b\n1,"x\n' + "2,y\n" * 40000, r"row 2: field larger than .*; look for a quote that is not closed$"),
         (
             "id,b\n" + "".join(f"p{i},{i % 2}\n" for i in range(40)),
             "column 'id' has 40 different texts in 40 rows, as an",

@@ -73,6 +73,45 @@ def test_padded_equals_packed(cell: Any, bidirectional: bool, projection: int) -
         torch.testing.assert_close(mine.grad, other.grad, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_groups_of_like_length_equal_packed(bidirectional: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.layers.recurrent._WORTH_GROUPING", 0)
+    theirs, ours = packed("lstm", 4, 6, 2, bidirectional), RecurrentEncoder(4, 6, 2, "lstm", bidirectional)
+    pairs = same_weights(ours, theirs)
+    calls: list[tuple[int, int]] = []
+    ours.layers[0].forwards.register_forward_hook(lambda layer, inputs, out: calls.append(inputs[0].shape[:2]))
+    generator = torch.Generator().manual_seed(2)
+    lengths = torch.randint(1, 31, (40,), generator=generator)
+    x = torch.randn(40, 33, 4, generator=generator, requires_grad=True)  # no sequence fills all steps
+    y = x.detach().clone().requires_grad_()
+    end, _ = theirs(pack_padded_sequence(y, lengths, batch_first=True, enforce_sorted=False))
+    expected, _ = pad_packed_sequence(end, batch_first=True, total_length=33)
+    outputs, _ = ours(x, lengths)
+    longest = lengths.sort(descending=True).values[::16].tolist()
+    assert calls == [(16, longest[0]), (16, longest[1]), (8, longest[2])]
+    torch.testing.assert_close(outputs, expected, atol=1e-6, rtol=1e-5)
+    weight = torch.randn(outputs.shape)
+    (outputs * weight).sum().backward()
+    (expected * weight).sum().backward()
+    torch.testing.assert_close(x.grad, y.grad, atol=1e-6, rtol=1e-4)
+    for mine, other in pairs:
+        torch.testing.assert_close(mine.grad, other.grad, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("why", ["gru", "small", "full", "state"])
+def test_no_groups_where_they_cost_more(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if why != "small":
+        monkeypatch.setattr("zoo.layers.recurrent._WORTH_GROUPING", 0)
+    encoder = RecurrentEncoder(4, 6, 1, "gru" if why == "gru" else "lstm")
+    calls: list[int] = []
+    encoder.layers[0].forwards.register_forward_hook(lambda layer, inputs, out: calls.append(len(inputs[0])))
+    lengths = torch.full((40,), 9 if why == "full" else 3)
+    lengths[0] = 10
+    state = [(torch.zeros(1, 40, 6), torch.zeros(1, 40, 6))] if why == "state" else None
+    encoder(torch.zeros(40, 10, 4), lengths, state)
+    assert calls == [40]
+
+
 def test_what_stands_in_the_padding_changes_nothing() -> None:
     encoder = RecurrentEncoder(4, 6, 2, bidirectional=True, residual=True, norm="each")
     x, mask = draw(), padding_mask(LENGTHS, STEPS)[..., None]

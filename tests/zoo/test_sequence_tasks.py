@@ -175,6 +175,8 @@ def test_naive_forecasts_repeat_the_past() -> None:
             assert torch.equal(found["last value"][row, step], x[row, 4, :2])
             assert torch.equal(found["last season"][row, step], x[row, 2 + step % 3, :2])
     assert list(naive_forecasts(x, 7, 2)) == ["last value"]
+    behind_a_gap = naive_forecasts(x, 7, 2, season=3, gap=4)["last season"]
+    assert torch.equal(behind_a_gap, naive_forecasts(x, 11, 2, season=3)["last season"][:, 4:])
     with pytest.raises(ZooError, match="a season of 6 steps does not fit into a window of 5"):
         naive_forecasts(x, 7, 2, season=6)
 

@@ -51,7 +51,7 @@ def loss(module: Any, x: Tensor, y: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("kind", FAMILY)
-@pytest.mark.parametrize("embedding", ["none", "piecewise_linear", "periodic"])
+@pytest.mark.parametrize("embedding", ["none", "piecewise_linear", "piecewise_linear_relu", "periodic"])
 @pytest.mark.parametrize("task", [Classification(3), Regression(2), Regression(1, GaussianNLL()), MultiLabel(4)])
 def test_every_member_of_the_family_trains(kind: type[TabularModule], embedding: str, task: Task) -> None:
     module, x = make(kind, task, embedding=embedding), rows()

@@ -13,6 +13,7 @@ from zoo.layers.tabular_embedding import (
     LinearEmbedding,
     PeriodicEmbedding,
     PiecewiseLinearEmbedding,
+    PiecewiseLinearReLUEmbedding,
     bin_edges,
     piecewise_linear_encoding,
 )
@@ -99,6 +100,16 @@ def test_piecewise_linear_starts_linear_and_adds_the_encoding() -> None:
     torch.testing.assert_close(layer(x), expected)
 
 
+def test_piecewise_linear_relu() -> None:
+    layer, x = PiecewiseLinearReLUEmbedding(2, 3, 4), torch.randn(7, 2)
+    layer.fit(torch.randn(50, 2))
+    code = layer.encode(x)
+    expected = torch.stack([code[:, j] @ layer.weight[j] + layer.bias[j] for j in range(2)], 1).clamp(min=0)
+    torch.testing.assert_close(layer(x), expected)
+    large = PiecewiseLinearReLUEmbedding(100, 8, 25).weight
+    assert float(large.detach().std()) == pytest.approx((3 * 25) ** -0.5, rel=0.03), "as nn.Linear's: U(-1/5, 1/5)"
+
+
 def test_linear() -> None:
     layer, x = LinearEmbedding(2, 3), torch.randn(5, 2)
     torch.testing.assert_close(layer(x)[4, 1], x[4, 1] * layer.weight[1] + layer.bias[1])
@@ -141,10 +152,11 @@ def test_member_linear() -> None:
     torch.testing.assert_close(layer(x)[:, 1], x[:, 1] @ layer.weight[1] + layer.bias[1])
 
 
-@pytest.mark.parametrize("kind", ["piecewise_linear", "periodic", "linear"])
+@pytest.mark.parametrize("kind", ["piecewise_linear", "piecewise_linear_relu", "periodic", "linear"])
 def test_gradients(kind: str) -> None:
     layers: dict[str, nn.Module] = {
         "piecewise_linear": PiecewiseLinearEmbedding(2, 3, 4),
+        "piecewise_linear_relu": PiecewiseLinearReLUEmbedding(2, 3, 4),
         "periodic": PeriodicEmbedding(2, 3, 4, 0.3),
         "linear": LinearEmbedding(2, 3),
     }

@@ -21,6 +21,7 @@ LINKS: tuple[tuple[str, str], ...] = (
     ("num_classes", "model.init_args.task.init_args.num_classes"),
     ("num_targets", "model.init_args.task.init_args.num_targets"),
     ("horizon", "model.init_args.task.init_args.horizon"),
+    ("gap", "model.init_args.task.init_args.gap"),
     ("vocabulary_size", "model.init_args.task.init_args.vocabulary_size"),
     ("sample_shape", "model.init_args.generator.init_args.sample_shape"),
     ("sample_shape", "model.init_args.discriminator.init_args.sample_shape"),
@@ -81,7 +82,8 @@ def refuse_contradictions(section: Namespace, built: Namespace, argv: list[str])
             continue
         stated = getattr(data, fact)
         named = re.compile(rf"\b{fact}\b")
-        if given != stated and any(named.search(argument) for argument in argv):
+        of_model = [argument for argument in argv if not argument.startswith("--data")]
+        if given != stated and any(named.search(argument) for argument in of_model):
             option = f"--{target.replace('.init_args', '')}"
             raise ZooError(
                 f"{option} is given as {given}, but {type(data).__name__} states {fact} = {stated}; leave it out,"

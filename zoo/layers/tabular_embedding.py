@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from zoo.errors import ZooError
 
-NumericalEmbedding: TypeAlias = Literal["none", "piecewise_linear", "periodic"]
+NumericalEmbedding: TypeAlias = Literal["none", "piecewise_linear", "piecewise_linear_relu", "periodic"]
 
 
 def piecewise_linear_encoding(x: Tensor, edges: Tensor) -> Tensor:
@@ -69,16 +69,12 @@ class LinearEmbedding(nn.Module):
         return torch.addcmul(self.bias, x[..., None], self.weight)
 
 
-class PiecewiseLinearEmbedding(nn.Module):
-    """e_j = x_j w_j + b_j + V_j PLE(x_j): (B, n) -> (B, n, size), with V = 0 at the start.
-
-    The encoding gives every feature a piecewise linear function of its own, with kinks at ``bin_edges`` of the training
-    rows; the linear part makes the start as smooth as without it. Gorishniy et al. 2022, section 3.2 and eq. 1; the
-    form with a linear part is that of Gorishniy et al., "TabM", 2025, appendix.
+class BinnedEmbedding(nn.Module):
+    """Base of the embeddings that encode each feature by bins of the training rows: PLE, (B, n) -> (B, n, bins).
 
     Args:
         num_features: n.
-        size: length of each vector; 8 to 32.
+        size: length of each vector, 8 to 32.
         bins: T at most, fewer where a feature has fewer values; 16 to 128, more for targets that jump.
     """
 
@@ -93,7 +89,6 @@ class PiecewiseLinearEmbedding(nn.Module):
         if bins < 1:
             raise ZooError(f"piecewise_linear needs at least 1 bin, got {bins}")
         self.bins = bins
-        self.linear = LinearEmbedding(num_features, size)
         self.weight = nn.Parameter(torch.zeros(num_features, bins, size))
         # Until training rows are seen: the quantiles of N(0, 1), without its infinite ends.
         levels = torch.linspace(0, 1, bins + 1, dtype=torch.double).clamp(1e-3, 1 - 1e-3)
@@ -116,8 +111,49 @@ class PiecewiseLinearEmbedding(nn.Module):
         """PLE of each feature, (B, n) -> (B, n, bins); bins that a feature lacks are 0."""
         return torch.minimum(torch.maximum(x[..., None] * self.scale + self.shift, self.low), self.high)
 
+    def project(self, x: Tensor) -> Tensor:
+        """V_j PLE(x_j), (B, n) -> (B, n, size)."""
+        return torch.einsum("bnt,ntd->bnd", self.encode(x), self.weight)
+
+
+class PiecewiseLinearEmbedding(BinnedEmbedding):
+    """e_j = x_j w_j + b_j + V_j PLE(x_j): (B, n) -> (B, n, size), with V = 0 at the start.
+
+    The encoding gives every feature a piecewise linear function of its own, with kinks at ``bin_edges`` of the training
+    rows; the linear part makes the start as smooth as without it. Gorishniy et al. 2022, section 3.2 and eq. 1; the
+    form with a linear part is that of Gorishniy et al., "TabM", 2025, appendix.
+
+    Args:
+        num_features, size, bins: see BinnedEmbedding.
+    """
+
+    def __init__(self, num_features: int, size: int, bins: int) -> None:
+        super().__init__(num_features, size, bins)
+        self.linear = LinearEmbedding(num_features, size)
+
     def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.linear(x)) + torch.einsum("bnt,ntd->bnd", self.encode(x), self.weight)
+        return cast(Tensor, self.linear(x)) + self.project(x)
+
+
+class PiecewiseLinearReLUEmbedding(BinnedEmbedding):
+    """e_j = relu(V_j PLE(x_j) + b_j): (B, n) -> (B, n, size).
+
+    No linear part, and bins that tell at the start what lies in them: it fits sharper functions sooner than
+    ``PiecewiseLinearEmbedding``, and needs more dropout. Gorishniy et al. 2022, section 3.4, "Q-LR".
+
+    Args:
+        num_features, size, bins: see BinnedEmbedding.
+    """
+
+    def __init__(self, num_features: int, size: int, bins: int) -> None:
+        super().__init__(num_features, size, bins)
+        bound = bins**-0.5
+        with torch.no_grad():
+            self.weight.uniform_(-bound, bound)
+        self.bias = nn.Parameter(torch.empty(num_features, size).uniform_(-bound, bound))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.project(x) + self.bias).relu()
 
 
 class PeriodicEmbedding(nn.Module):

@@ -13,7 +13,9 @@ from zoo.losses.base import RegressionLoss
 from zoo.tasks.real_values import RealValues
 
 
-def naive_forecasts(x: Tensor, horizon: int, num_targets: int, season: int | None = None) -> dict[str, Tensor]:
+def naive_forecasts(
+    x: Tensor, horizon: int, num_targets: int, season: int | None = None, gap: int = 0
+) -> dict[str, Tensor]:
     """Forecasts that need no network, in the units of ``x``.
 
     Args:
@@ -21,6 +23,7 @@ def naive_forecasts(x: Tensor, horizon: int, num_targets: int, season: int | Non
         horizon: H.
         num_targets: series to forecast.
         season: steps after which the series resemble themselves: 24 for the day of hourly values, 168 for the week.
+        gap: steps between the window's end and the first step to forecast.
 
     Returns:
         "last value": what was seen last, again and again; "last season", where ``season`` is given: what was seen a
@@ -33,7 +36,8 @@ def naive_forecasts(x: Tensor, horizon: int, num_targets: int, season: int | Non
     forecasts = {"last value": series[:, -1:].expand(-1, horizon, -1)}
     if season is not None:
         _check_season(season, x.shape[1])
-        forecasts["last season"] = series[:, -season:][:, torch.arange(horizon, device=x.device) % season]
+        steps = gap + torch.arange(horizon, device=x.device)
+        forecasts["last season"] = series[:, -season:][:, steps % season]
     return forecasts
 
 
@@ -51,6 +55,7 @@ class Forecasting(RealValues):
         scale_targets: standardise the series; without, ``mse`` and ``mae`` are in original units too.
         season: steps of a season, for the forecast that repeats the last one, beside which results are printed; 24 for
             hourly values with a daily rhythm. At most the window.
+        gap: steps between a window and the first step to forecast; linked from the data.
     """
 
     monitor = "mse"
@@ -62,13 +67,14 @@ class Forecasting(RealValues):
         loss: nn.Module | None = None,
         scale_targets: bool = True,
         season: int | None = None,
+        gap: int = 0,
     ) -> None:
         if horizon < 1:
             raise ZooError(f"Forecasting: horizon must be at least 1 step, got {horizon}")
         if season is not None and season < 1:
             raise ZooError(f"Forecasting: season must be at least 1 step, got {season}")
         super().__init__(num_targets, loss, scale_targets)
-        self.horizon, self.season = horizon, season
+        self.horizon, self.season, self.gap = horizon, season, gap
 
     @property
     def target_shape(self) -> tuple[int, ...]:
@@ -106,10 +112,14 @@ class Forecasting(RealValues):
         places = [(series, step) for step in range(1, self.horizon + 1) for series in range(self.num_targets)]
         return [f"{kind}_{series}_step_{step}" for series, step in places for kind in kinds]
 
+    def naive_forecasts(self, x: Tensor) -> dict[str, Tensor]:
+        """``naive_forecasts`` of windows (B, window, C) for this task."""
+        return naive_forecasts(x, self.horizon, self.num_targets, self.season, self.gap)
+
     def naive(self, train: Tensor, batches: Iterable[Batch]) -> dict[str, dict[str, float]]:
         scores: dict[str, MetricCollection] = {}
         for batch in batches:
-            for name, forecast in naive_forecasts(batch.x, self.horizon, self.num_targets, self.season).items():
+            for name, forecast in self.naive_forecasts(batch.x).items():
                 self._score(scores.setdefault(name, self.metrics().to(batch.x.device)), forecast, batch.y)
         return {name: {key: float(value) for key, value in found.compute().items()} for name, found in scores.items()}
 
