@@ -6,7 +6,7 @@ that is within three standard deviations of a mode. Beside it stands when the gu
 what it saw at the end. The last line of each game counts the seeds that reach all modes and 90 %, and those with an
 alarm.
 
-    python benchmarks/ring.py                 # 5 seeds of both games, some minutes
+    python benchmarks/ring.py                 # 5 seeds of both games, 4 minutes on one core
     python benchmarks/ring.py --seeds 1 --check
     python benchmarks/ring.py --write         # also the table and the figure of docs/handbook/gans.md
 """

@@ -142,4 +142,5 @@ def test_rivals_are_named_by_either_or_want_one_slot() -> None:
     assert {"MagnitudePruning", "SWA"} <= set(facts.rivals(facts.facts("EMA")))
     assert "WSD" in facts.rivals(facts.facts("Cosine"))
     assert "Cosine" not in facts.rivals(facts.facts("Cosine"))
-    assert not facts.rivals(facts.facts("MixUp"))
+    assert facts.rivals(facts.facts("MixUp")) == ["MART"]
+    assert not facts.rivals(facts.facts("InputNoise"))

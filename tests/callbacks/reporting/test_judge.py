@@ -26,8 +26,9 @@ from zoo.task import Classification
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(choice, "train_classifier", lambda x, y, classes: train_classifier(x, y, classes, steps=40))
+    monkeypatch.chdir(tmp_path)  # pictures go to the run's folder, which is this one
 
 
 def save_run(folder: Path, **settings: Any) -> LeNet:
