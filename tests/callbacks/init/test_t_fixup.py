@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from callbacks.init.gpt2 import GPT2
+from callbacks.init.scheme import InitScheme
 from callbacks.init.t_fixup import TFixup, t_fixup_embedding_, t_fixup_gain
 from callbacks.optimizers.adamw import AdamW
 from callbacks.technique import UnsupportedModule
@@ -47,9 +49,13 @@ def test_a_tied_head_shares_the_embedding() -> None:
 
 
 def test_a_network_without_norms_trains() -> None:
-    """Eight layers, no norm, no warm-up: with torch's own init it learns less than the letters' frequencies."""
-    trained = train(gpt(width=32, layers=8, block=BARE), TFixup(), AdamW(lr=3e-3), epochs=2)
-    assert trained.callback_metrics["val/bits_per_character"] < 4.4
+    """Twelve layers, no norm, no warm-up, a high rate: other inits learn next to nothing of it."""
+
+    def bits(*schemes: InitScheme) -> float:
+        module = gpt(width=32, layers=12, block=BARE)
+        return train(module, *schemes, AdamW(lr=1e-2), epochs=3).callback_metrics["val/bits_per_character"].item()
+
+    assert bits(TFixup()) < bits(GPT2()) - 0.1
 
 
 def test_layers_and_resume(tmp_path: Path) -> None:
