@@ -67,7 +67,7 @@ class ActivationCheckpointing(Technique):
                 )
         self._restore()
         for _, block in found:
-            block.forward = Recomputed(block)  # type: ignore[method-assign]
+            block.forward = Recomputed(block)
             self._changed.append(block)
         self.acted()
 

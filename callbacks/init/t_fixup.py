@@ -69,8 +69,8 @@ class TFixup(InitScheme):
         for stack in stacks(module).values():
             inner = blocks(stack)
             gain = t_fixup_gain(len(inner), inner[0].cross_attention is not None)
-            for layer in [layer for block in inner for layer in scaled_layers(block) if id(layer) in ids]:
-                assign(layer, "weight", layer.weight * gain)
+            for linear in [linear for block in inner for linear in scaled_layers(block) if id(linear) in ids]:
+                assign(linear, "weight", linear.weight * gain)
         for layer in chosen.values():
             if isinstance(layer, nn.Embedding):
                 assign(layer, "weight", t_fixup_embedding_(torch.empty_like(layer.weight), gain))

@@ -7,8 +7,8 @@ from lightning.pytorch import Callback, Trainer
 
 from tests.callbacks.sequence_checks import Text, fit, text, vocabulary_size
 from zoo.layers.transformer import BlockDesign
-from zoo.transformer import GPT
 from zoo.task import LanguageModeling
+from zoo.transformer import GPT
 
 WINDOW = 32
 

@@ -21,7 +21,7 @@ def test_the_spread_of_a_weight(std_over_seeds) -> None:
 
 def test_every_kind_of_layer() -> None:
     module = start(gpt(width=128, layers=3), GPT2(0.02))
-    ends = {name for name in module.branches}
+    ends = set(module.branches)
     assert len(ends) == 6
     for name, layer in module.named_modules():
         if isinstance(layer, torch.nn.Linear | torch.nn.Embedding):

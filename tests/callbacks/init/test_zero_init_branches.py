@@ -46,7 +46,7 @@ def test_layers_second_fit_and_resume(tmp_path: Path) -> None:
 
 
 def test_errors(mlp) -> None:
-    with pytest.raises(NoEffect, match="layers='norm' matches nothing in GPT, which has: transformer.blocks.0"):
+    with pytest.raises(NoEffect, match=r"layers='norm' matches nothing in GPT, which has: transformer\.blocks\.0"):
         start(gpt(), ZeroInitBranches("norm"))
     with pytest.raises(UnsupportedModule, match="ZeroInitBranches does not support MLP: it needs a HasBranches"):
         start(mlp, ZeroInitBranches())
