@@ -29,15 +29,13 @@ def close(first: GPT, second: GPT, tolerance: float) -> None:
 
 
 @pytest.mark.parametrize("what", ["model", "blocks"])
-def test_a_run_is_the_same_but_for_rounding(what, capsys) -> None:
+def test_a_run_is_the_same_but_for_rounding(what) -> None:
     plain, ours = gpt(), gpt()
     train(plain, steps=4)
     train(ours, Compile(what, backend="aot_eager"), steps=4)
     close(plain, ours, 1e-4)
-    said = capsys.readouterr().err + capsys.readouterr().out
     assert ours._compiled_call_impl is None
     assert all(block._compiled_call_impl is None for block in ours.transformer.blocks)
-    assert said.count("Compile: compiled 1 graph in") <= 1
 
 
 def test_it_tells_what_it_compiled(capfd) -> None:
