@@ -1,4 +1,4 @@
-"""torch.compile as a plug-in: the network as it stands when training begins, in place."""
+"""torch.compile as a plug-in: the network as it stands when the first step is due, in place."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -47,11 +47,12 @@ class WatchedBackend:
 
 
 class Compile(Technique):
-    """Compile the network where training begins, after all other techniques have changed it; names stay the same.
+    """Compile the training pass, after all other techniques have changed the network; names stay the same.
 
-    ``nn.Module.compile`` compiles in place, so that checkpoints hold the same names. What the first step has compiled is
+    ``nn.Module.compile`` compiles in place, so that checkpoints hold the same names. What the first step compiled is
     told in one line, and so is each later recompilation (another length, a smaller last batch) and each part that
-    torch cannot compile and runs as it is. Results agree with the plain network to rounding, dropout draws others.
+    torch cannot compile and runs as it is. Results agree with the plain network to rounding, but dropout draws other
+    numbers. Evaluation is not compiled: its shapes and missing gradients would want graphs of their own.
 
     Args:
         what: "model" as one graph, or "blocks", each on its own: compiled in a fraction of the time, since all of a
@@ -75,8 +76,8 @@ class Compile(Technique):
             known = ", ".join(torch._dynamo.list_backends())
             raise ZooError(f"Compile: torch has no backend {backend!r}; it has {known}")
         self.what, self.dynamic, self.backend = what, dynamic, backend
-        self._compiled: list[nn.Module] = []
-        self._watch_: WatchedBackend | None = None
+        self._compiled: list[tuple[nn.Module, Any]] = []
+        self._backend: WatchedBackend | None = None
         self._told: tuple[int, int] = (0, 0)  # graphs and lines
 
     def attach(self, module: ZooModule) -> None:
@@ -92,14 +93,19 @@ class Compile(Technique):
             )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Here rather than in setup: other techniques have hooks and parametrisations in place, whatever their order.
+        self._restore()  # a fit that was broken off
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        # Here rather than in setup: hooks and parametrisations of others are in place, whatever the order of the list,
+        # and what looks at the network before the first step has done so.
+        if self._compiled:
+            return
         assert isinstance(pl_module, ZooModule)
-        self._restore()
         torch._dynamo.reset()  # of an earlier fit, whose graphs would count as recompilations
-        self._watch_, self._told = WatchedBackend(self.backend), (0, 0)
+        self._backend, self._told = WatchedBackend(self.backend), (0, 0)
         for part in [pl_module] if self.what == "model" else blocks(pl_module).values():
-            part.compile(backend=self._watch_, dynamic=self.dynamic)
-            self._compiled.append(part)
+            part.compile(backend=self._backend, dynamic=self.dynamic)
+            self._compiled.append((part, part._compiled_call_impl))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -107,11 +113,16 @@ class Compile(Technique):
         self._tell(f"step {trainer.global_step}")
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for part, _ in self._compiled:
+            part._compiled_call_impl = None  # what nn.Module.compile has set
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._tell("validation")
+        for part, compiled in self._compiled:
+            part._compiled_call_impl = compiled
 
     def _tell(self, when: str) -> None:
-        watch, (graphs, lines) = self._watch_, self._told
+        watch, (graphs, lines) = self._backend, self._told
         if watch is None or watch.graphs == graphs:
             return
         self.acted()
@@ -122,7 +133,7 @@ class Compile(Technique):
             more += f"; {len(watch.failures)} run as they are: {watch.failures[0]}"
             watch.failures = []
         if lines < _TOLD or "run as they are" in more:
-            verb = "compiled" if lines == 0 else f"recompiled at {when} (other shapes, or evaluation):"
+            verb = "compiled" if lines == 0 else f"recompiled at {when} (other shapes):"
             notice(f"Compile: {verb} {new} graph{'s' if new > 1 else ''} in {watch.seconds:.1f} s{more}")
         watch.seconds, self._told = 0.0, (watch.graphs, lines + 1)
 
@@ -131,8 +142,8 @@ class Compile(Technique):
         self._restore()
 
     def _restore(self) -> None:
-        for part in self._compiled:
-            part._compiled_call_impl = None  # what nn.Module.compile has set
+        for part, _ in self._compiled:
+            part._compiled_call_impl = None
         self._compiled = []
 
     def no_effect_hint(self) -> str:

@@ -17,7 +17,7 @@ def train(recipe: str, *options: str) -> None:
     small = {
         "cnn/digits": ["--model.width=4", "--model.blocks=[1,1]"],
         "gan/digits_plain": ["--model.generator.width=4", "--model.discriminator.width=4"],
-        "transformer/stdlib_char": ["--model.width=16", "--model.layers=2", "--data.limit=30000"],
+        "transformer/stdlib_char": ["--model.width=16", "--model.layers=2", "--trainer.limit_train_batches=4"],
     }.get(recipe, [])
     main(["fit", "-c", recipe, *options, *small, "--trainer.max_epochs=1", "--trainer.enable_progress_bar=false"])
 
