@@ -1,7 +1,7 @@
 """One network over several devices: weights in shards (FSDP2), and matrices of blocks in parts (tensor parallel)."""
 
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
@@ -19,9 +19,9 @@ DATA, TENSOR = "data_parallel", "tensor_parallel"  # as Lightning calls the dime
 def spread(network: nn.Module, mesh: DeviceMesh) -> None:
     """Give each process its part of a network, in place; all begin with the weights of the first.
 
-    Along the mesh's dimension "tensor_parallel" each transformer block is split as ``tensor_plan`` says (Shoeybi et al.,
-    "Megatron-LM", 2019); along "data_parallel" the weights of each block, and of what is around the blocks, lie in
-    shards that are gathered when they are needed (Zhao et al., "PyTorch FSDP", 2023).
+    Along the mesh's dimension "tensor_parallel" each transformer block is split as ``tensor_plan`` says (Shoeybi et
+    al., "Megatron-LM", 2019); along "data_parallel" the weights of each block, and of what is around the blocks, lie
+    in shards that are gathered when they are needed (Zhao et al., "PyTorch FSDP", 2023).
 
     Raises:
         ZooError: a block cannot be split over so many processes.
@@ -52,14 +52,20 @@ def tensor_plan(name: str, block: TransformerBlock, processes: int) -> dict[str,
     Raises:
         ZooError: heads or hidden units cannot be divided, or would not belong together.
     """
-    plan: dict[str, ParallelStyle] = {"feed_forward.expand": ColwiseParallel(), "feed_forward.contract": RowwiseParallel()}
+    hidden = block.feed_forward.contract.in_features
+    plan: dict[str, ParallelStyle] = {
+        "feed_forward.expand": ColwiseParallel(),
+        "feed_forward.contract": RowwiseParallel(),
+    }
     for part, layer in block.named_children():
         if isinstance(layer, Attention):
             plan |= {f"{part}.{kind}": ColwiseParallel() for kind in ("query", "key", "value")}
             plan[f"{part}.out"] = RowwiseParallel()
             heads = layer.key.out_features // layer.head_width
             if heads % processes:
-                raise ZooError(f"{name}.{part} has {heads} heads for keys, which cannot be split over {processes} processes")
+                raise ZooError(
+                    f"{name}.{part} has {heads} heads for keys, which cannot be split over {processes} processes"
+                )
             if not isinstance(layer.query_norm, nn.Identity):
                 raise ZooError(
                     f"{name}.{part} normalises queries by one gain for all heads, which processes with a part of the"
@@ -70,11 +76,8 @@ def tensor_plan(name: str, block: TransformerBlock, processes: int) -> dict[str,
             f"{name}.feed_forward has a gate, whose two halves would lie on different processes; choose another"
             " activation (gelu, relu_squared), or FSDP alone"
         )
-    if block.feed_forward.contract.in_features % processes:
-        raise ZooError(f"{name}.feed_forward has {block.feed_forward.contract.in_features} hidden units for {processes} processes")
+    if hidden % processes:
+        raise ZooError(
+            f"{name}.feed_forward has {hidden} hidden units, which cannot be split over {processes} processes"
+        )
     return plan
-
-
-def whole(tensor: Tensor) -> Tensor:
-    """A tensor as every process would see it whole; all processes that hold a part have to ask."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
