@@ -1,6 +1,5 @@
 """Trained networks that take what a person has: weights of the package, of a run, or of a file."""
 
-import hashlib
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -17,7 +16,7 @@ from zoo.from_run import build, data_from_run
 from zoo.gan import GAN
 from zoo.module import SupervisedModule, ZooModule
 from zoo.predictions import Prediction, prediction
-from zoo.preprocessing import Preprocessing, rebuild
+from zoo.preprocessing import Preprocessing, describe
 from zoo.weights import file as weights_file
 from zoo.weights import index
 from zoo.weights.file import Stored
@@ -82,15 +81,14 @@ class Pretrained:
         if not isinstance(module, SupervisedModule):
             raise ZooError(f"{self.name} makes samples and predicts nothing; use sample(num)")
         x, lengths = self.inputs(raw)
+        sizes = None if lengths is None else lengths.to(module.device)
         answers = []
         for start in range(0, len(x), batch_size):
             part = slice(start, start + batch_size)
-            batch = Batch(x[part].to(module.device), lengths=None if lengths is None else lengths[part])
-            answers.append(module.forward_batch(_moved(batch, module.device)).cpu())
-        task = module.task
-        if next(iter(task.buffers()), torch.empty(0)).device.type != "cpu":
-            task = _on_cpu(task)
-        return prediction(task, torch.cat(answers), self.outputs, lengths)
+            batch = Batch(x[part].to(module.device), lengths=None if sizes is None else sizes[part])
+            answers.append(module.forward_batch(batch))
+        said = prediction(module.task, torch.cat(answers), self.outputs, sizes)
+        return type(said)(*[part.cpu() if isinstance(part, Tensor) else part for part in said])
 
     def inputs(self, raw: Any) -> tuple[Tensor, Tensor | None]:
         """What the network is given for raw samples: (B, ...), and the lengths (B,) of padded ones."""
@@ -158,8 +156,10 @@ class Pretrained:
         return [names.index(label) if isinstance(label, str) else label for label in each]
 
 
-def load(source: str | Path) -> Pretrained:
+def load(source: str | Path, pretrained: bool = True) -> Pretrained:
     """A trained network; see ``zoo.load``."""
+    if not pretrained:
+        return _untrained(str(source))
     scheme, colon, rest = str(source).partition(":")
     if colon and scheme in FETCHERS:
         module, _, function = FETCHERS[scheme].partition(":")
@@ -173,13 +173,20 @@ def load(source: str | Path) -> Pretrained:
     return from_stored(stored, entry.name, entry)
 
 
+def _untrained(name: str) -> Pretrained:
+    """The network of a name with fresh weights, and the preprocessing that the packed one has."""
+    entry = index.find(name)
+    stored = weights_file.read(index.verified(entry), str(index.FOLDER / entry.file))
+    return Pretrained(build_model(stored.config, name), stored.build_preprocessing(), name, stored.config)
+
+
 def from_stored(stored: Stored, name: str, entry: Entry | None = None) -> Pretrained:
     """The network of a weights file.
 
     Raises:
         ZooError: its configuration names no model, or the weights are another's.
     """
-    module = _model(stored.config, name)
+    module = build_model(stored.config, name)
     fill(module, stored, name)
     return Pretrained(module, stored.build_preprocessing(), name, stored.config, entry)
 
@@ -233,8 +240,6 @@ def stored_from_run(run: Path, checkpoint: Path | None = None) -> Stored:
 
 
 def _described_by_data(run: Path) -> dict[str, Any] | None:
-    from zoo.preprocessing import describe
-
     data = data_from_run(run)
     make = getattr(data, "preprocessing", None)
     if make is None:
@@ -245,19 +250,10 @@ def _described_by_data(run: Path) -> dict[str, Any] | None:
     return None if found is None else describe(found)
 
 
-def _model(config: dict[str, Any], source: str) -> ZooModule:
+def build_model(config: dict[str, Any], source: str) -> ZooModule:
+    """The network that a configuration describes, with fresh weights; the random state is left as it was."""
     with torch.random.fork_rng(devices=[]):  # fresh weights are drawn on the CPU
         return build(config.get("model"), "model", ZooModule, source)
-
-
-def _moved(batch: Batch, device: torch.device) -> Batch:
-    return batch if batch.lengths is None else batch._replace(lengths=batch.lengths.to(device))
-
-
-def _on_cpu(task: Any) -> Any:
-    import copy
-
-    return copy.deepcopy(task).cpu()
 
 
 def _cuda(device: torch.device) -> list[torch.device]:
