@@ -169,14 +169,17 @@ def load(source: str | Path, pretrained: bool = True) -> Pretrained:
     if path.is_dir() or path.suffix in (".ckpt", ".safetensors"):
         return _from_path(path)
     entry = index.find(str(source))
-    stored = weights_file.read(index.verified(entry), str(index.FOLDER / entry.file))
-    return from_stored(stored, entry.name, entry)
+    return from_stored(read_entry(entry), entry.name, entry)
+
+
+def read_entry(entry: Entry, folder: Path = index.FOLDER) -> Stored:
+    """The file of an entry of the index, once it is known to be the one that was packed."""
+    return weights_file.read(index.verified(entry, folder), str(folder / entry.file))
 
 
 def _untrained(name: str) -> Pretrained:
     """The network of a name with fresh weights, and the preprocessing that the packed one has."""
-    entry = index.find(name)
-    stored = weights_file.read(index.verified(entry), str(index.FOLDER / entry.file))
+    stored = read_entry(index.find(name))
     return Pretrained(build_model(stored.config, name), stored.build_preprocessing(), name, stored.config)
 
 
