@@ -100,7 +100,8 @@ def build(section: Any, key: str, base: type[_T], source: str, trusted: Sequence
     except ZooError:
         raise
     except Exception as error:  # jsonargparse reports some of these as errors of its own kind
-        raise ZooError(f"{source} describes no {key} that can be built: {' '.join(str(error).split())[:300]}") from error
+        reason = " ".join(str(error).split())[:300]
+        raise ZooError(f"{source} describes no {key} that can be built: {reason}") from error
     if not isinstance(built, base):
         raise ZooError(f"{source} names no {key}; it is not the configuration of a run")
     return built

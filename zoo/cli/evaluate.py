@@ -65,7 +65,7 @@ def _absent(config: dict, name: str) -> str | None:
 
     import_all_pieces([])
     data = build(config.get("data"), "data", LightningDataModule, name)
-    missing = getattr(data, "missing", list)()
+    missing: list[Path] = getattr(data, "missing", list)()
     if not missing:
         return None
     return f"no {missing[0].name} in {missing[0].parent} (`zoo evaluate {name}` downloads what is missing)"
