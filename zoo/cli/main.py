@@ -20,7 +20,7 @@ run
   sample    RUN [--num N] [--truncation T] [--label K] [--out FILE]   pictures from a trained generator
 
 look
-  list      [recipes|models|data|techniques] [--for MODEL]     what there is; what a family or task supports
+  list      [recipes|pretrained|models|data|techniques] [--for MODEL]   what there is; what a family or task supports
   show      NAME                                               a recipe or a technique: its YAML, its card
   check     [-c RECIPE [--option value ...]]                   gradients against numbers; is a run worth starting
 
