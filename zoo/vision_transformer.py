@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from zoo.cnn import ConvNet
 from zoo.errors import ZooError
 from zoo.layers.dropout import depth_rates
-from zoo.layers.image_tokens import GridPosition, ImageTokens, conv_tokenizer, patch_tokenizer
+from zoo.layers.image_tokens import GridPosition, ImageTokens, Patches, conv_tokenizer
 from zoo.layers.token_pool import TokenPooling, make_pool
 from zoo.layers.transformer import BlockDesign, Context, TransformerBlock
 from zoo.task import Task
@@ -54,7 +54,7 @@ class ImageTransformer(ConvNet):
             raise ZooError(f"{type(self).__name__}: layers must be at least 1, got {layers}")
         alpha = (2 * layers) ** 0.25
         self.backbone = nn.Sequential(
-            ImageTokens(tokenizer, (side, side), width, position, pool == "class", dropout),
+            ImageTokens(tokenizer, image_size, (side, side), width, position, pool == "class", dropout),
             *[TokenBlock(width, block, dropout, rate, alpha=alpha) for rate in depth_rates(drop_path, layers)],
             block.make_norm(width) if block.norm_place == "pre" else nn.Identity(),
             make_pool(pool, width),
@@ -114,7 +114,7 @@ class ViT(ImageTransformer):
                 f"ViT: an image of {image_size} pixels is not made of whole patches of {patch_size}; choose a"
                 " patch_size that divides it"
             )
-        tokenizer, side = patch_tokenizer(in_channels, width, patch_size), image_size // patch_size
+        tokenizer, side = Patches(in_channels, width, patch_size), image_size // patch_size
         super().__init__(
             in_channels, image_size, task, tokenizer, side, width, layers, pool, position, dropout, drop_path, block
         )

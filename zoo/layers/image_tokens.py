@@ -1,9 +1,11 @@
 """From an image to the tokens that a transformer reads."""
 
+from itertools import pairwise
 from typing import Literal, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from zoo.errors import ZooError
 from zoo.layers.position import sinusoids
@@ -19,9 +21,26 @@ def grid_sinusoids(rows: int, columns: int, width: int) -> Tensor:
     return torch.cat([down.repeat_interleave(columns, 0), across.repeat(rows, 1)], 1)
 
 
-def patch_tokenizer(in_channels: int, width: int, patch_size: int) -> nn.Conv2d:
-    """A linear map of each square patch: (B, C, H, W) -> (B, width, H / patch_size, W / patch_size)."""
-    return nn.Conv2d(in_channels, width, patch_size, patch_size)
+class Patches(nn.Module):
+    """A linear map of each square patch: (B, C, H, W) -> (B, width, H / patch_size, W / patch_size).
+
+    Dosovitskiy et al., "An image is worth 16x16 words", 2021, eq. 1. It equals a convolution whose stride is the size
+    of its kernel, and is a matrix to optimizers and init schemes.
+
+    Args:
+        in_channels: C.
+        width: of a token.
+        patch_size: pixels, which divides height and width.
+    """
+
+    def __init__(self, in_channels: int, width: int, patch_size: int) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        self.linear = nn.Linear(in_channels * patch_size**2, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        patches = F.pixel_unshuffle(x, self.patch_size).movedim(1, 3)
+        return cast(Tensor, self.linear(patches)).movedim(3, 1)
 
 
 def conv_tokenizer(in_channels: int, width: int, convolutions: int) -> nn.Sequential:
@@ -32,7 +51,7 @@ def conv_tokenizer(in_channels: int, width: int, convolutions: int) -> nn.Sequen
     """
     layers = nn.Sequential()
     widths = [in_channels, *[64] * (convolutions - 1), width]
-    for fan_in, fan_out in zip(widths, widths[1:]):
+    for fan_in, fan_out in pairwise(widths):
         convolution = nn.Conv2d(fan_in, fan_out, 3, padding=1, bias=False)
         layers.extend([convolution, nn.ReLU(), nn.MaxPool2d(3, stride=2, padding=1)])
     return layers
@@ -45,6 +64,7 @@ class ImageTokens(nn.Module):
 
     Args:
         tokenizer: (B, C, H, W) -> (B, width, rows, columns).
+        image_size: height and width in pixels.
         grid: rows and columns.
         width: of a token.
         position: what tells places apart: "learned" vectors, or the "sinusoidal" ones of row and column; "none" where
@@ -56,6 +76,7 @@ class ImageTokens(nn.Module):
     def __init__(
         self,
         tokenizer: nn.Module,
+        image_size: int,
         grid: tuple[int, int],
         width: int,
         position: GridPosition,
@@ -63,7 +84,7 @@ class ImageTokens(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        self.tokenizer, self.grid = tokenizer, grid
+        self.tokenizer, self.image_size, self.grid = tokenizer, image_size, grid
         self.class_token = nn.Parameter(torch.empty(width).normal_(std=0.02)) if class_token else None
         places = grid[0] * grid[1] + class_token
         if position == "learned":
@@ -77,13 +98,12 @@ class ImageTokens(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        features = self.tokenizer(x)
-        if features.shape[2:] != self.grid:
+        if x.shape[2:] != (self.image_size, self.image_size):
             raise ZooError(
-                f"the network was built for {self.grid[0]} x {self.grid[1]} tokens of an image, and one of"
-                f" {x.shape[2]} x {x.shape[3]} pixels has {features.shape[2]} x {features.shape[3]}; set image_size"
+                f"the network was built for images of {self.image_size} x {self.image_size} pixels, got {x.shape[2]} x"
+                f" {x.shape[3]}; set image_size, or resize the images"
             )
-        tokens = features.flatten(2).transpose(1, 2)
+        tokens = self.tokenizer(x).flatten(2).transpose(1, 2)
         if self.class_token is not None:
             tokens = torch.cat([self.class_token.expand(len(x), 1, -1), tokens], 1)
         return cast(Tensor, self.dropout(tokens if self.positions is None else tokens + self.positions))
