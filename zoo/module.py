@@ -34,6 +34,8 @@ ScheduleFactory: TypeAlias = Callable[[Optimizer, int], LRScheduler | LRSchedule
 
 # What is logged here was summed over processes before: by Meter, or by torchmetrics.
 warnings.filterwarnings("ignore", ".*when logging on epoch level in distributed setting.*")
+# ``configure_model`` builds nothing, and averages refuse a network in parts themselves.
+warnings.filterwarnings("ignore", ".*WeightAveraging callback with a model that overrides the configure_model.*")
 
 
 class Frozen(NamedTuple):
