@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from zoo.batch import Batch
 from zoo.errors import DataError, ZooError
+from zoo.generation import check_generation, draw_token
 from zoo.layers.embedding_dropout import EmbeddingDropout
 from zoo.layers.locked_dropout import LockedDropout
 from zoo.layers.recurrent import Cell, RecurrentEncoder, State
@@ -171,47 +172,31 @@ class RNNLanguageModel(SupervisedModule):
     # Texts ----------------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def generate(self, prompt: Tensor, steps: int, temperature: float = 1.0, top_k: int | None = None) -> Tensor:
+    def generate(
+        self, prompt: Tensor, steps: int, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
+    ) -> Tensor:
         """Go on with a text, one token after the other.
 
         Args:
             prompt: int64 (B, T), at least one token each.
             steps: tokens to add.
-            temperature: the logits are divided by it; below 1 sticks to the likely, 0 takes the likeliest.
-            top_k: draw among the k likeliest tokens only; 1 takes the likeliest.
+            temperature, top_k, top_p: see ``draw_token``.
 
         Returns:
             int64 (B, T + steps), the prompt included; drawn from torch's global generator.
 
         Raises:
-            ZooError: an empty prompt, a negative temperature, or a ``top_k`` outside 1..vocabulary_size.
+            ZooError: see ``check_generation``.
         """
-        vocabulary = self.embedding.num_embeddings
-        if prompt.ndim != 2 or prompt.shape[1] < 1:
-            raise ZooError(f"generate: a prompt has the shape (B, T), T at least 1, got {tuple(prompt.shape)}")
-        if temperature < 0 or (top_k is not None and not 1 <= top_k <= vocabulary):
-            raise ZooError(
-                f"generate: temperature must be at least 0 and top_k lie in 1..{vocabulary}, got {temperature}, {top_k}"
-            )
+        check_generation(prompt, self.embedding.num_embeddings, temperature, top_k, top_p)
         was_training = self.training
         self.eval()
         try:
             tokens, state, last = [prompt], cast(State | None, None), prompt
             for _ in range(steps):
                 features, state = self.features(last, state)
-                last = draw_token(self.logits(features[:, -1:])[:, 0], temperature, top_k)[:, None]
+                last = draw_token(self.logits(features[:, -1:])[:, 0], temperature, top_k, top_p)[:, None]
                 tokens.append(last)
         finally:
             self.train(was_training)
         return torch.cat(tokens, 1)
-
-
-def draw_token(logits: Tensor, temperature: float, top_k: int | None) -> Tensor:
-    """One token for each row of logits (B, V), int64 (B,)."""
-    if temperature == 0:
-        return logits.argmax(1)
-    logits = logits.float() / temperature
-    if top_k is not None:
-        least = logits.topk(top_k, 1).values[:, -1:]
-        logits = logits.masked_fill(logits < least, -torch.inf)
-    return torch.multinomial(logits.softmax(1), 1)[:, 0]

@@ -15,9 +15,10 @@ from zoo.batch import Batch
 from zoo.cli.main import main as zoo
 from zoo.cli.summary import write_predictions
 from zoo.errors import DataError, ZooError
+from zoo.generation import draw_token
 from zoo.layers.padding import last_valid
 from zoo.rnn import RNN
-from zoo.rnn_language_model import RNNLanguageModel, draw_token
+from zoo.rnn_language_model import RNNLanguageModel
 from zoo.task import Classification, LanguageModeling, MultiLabel, Regression, Tagging, Task
 
 LENGTHS = torch.tensor([3, 7, 1])
