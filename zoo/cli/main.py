@@ -17,6 +17,10 @@ run
   predict   RUN [--out FILE]                                   write predictions of the test split
   sample    RUN [--num N] [--truncation T] [--label K] [--out FILE]   pictures from a trained generator
 
+share
+  export    RUN|NAME --format onnx|pt2|safetensors [--int8]    one file for other programs, compared before it is kept
+  card      RUN|NAME [--out FILE]                              a model card: what it is, reaches and needs
+
 look
   list      [recipes|models|data|techniques] [--for MODEL]     what there is; what a family or task supports
   show      NAME                                               a recipe or a technique: its YAML, its card
@@ -70,6 +74,14 @@ def _dispatch(argv: list[str]) -> None:
         from zoo.cli.sample import sample
 
         sample(rest)
+    elif command == "export":
+        from zoo.cli.export import export
+
+        export(rest)
+    elif command == "card":
+        from zoo.cli.card import card
+
+        card(rest)
     elif command in ("fit", "resume", "validate", "test", "predict"):
         from zoo.cli.arguments import prepare
 
@@ -80,5 +92,5 @@ def _dispatch(argv: list[str]) -> None:
     else:
         from zoo.cli.compose import did_you_mean
 
-        known = ["fit", "resume", "validate", "test", "predict", "sample", "list", "show", "check"]
+        known = ["fit", "resume", "validate", "test", "predict", "sample", "export", "card", "list", "show", "check"]
         raise ZooError(f"no command {command!r}{did_you_mean(command, known)} (`zoo --help` shows all)")
