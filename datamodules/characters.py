@@ -86,6 +86,11 @@ class CharacterDataModule(ZooDataModule):
     def preprocessing(self) -> Preprocessing | None:
         return RawText.of(self.vocabulary)
 
+    @property
+    def fingerprint(self) -> str:
+        """The sha256 of the text, which may be another on another machine."""
+        return _sha256(self.text)
+
     def part(self, split: str) -> tuple[int, int]:
         """First character of a split, and the one behind its last."""
         size = len(self.text)

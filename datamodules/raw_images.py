@@ -69,7 +69,7 @@ class RawImages(Preprocessing):
         """A batch (N, C, H, W) of floats on the scale 0 to 255 out of one array or tensor."""
         if not isinstance(raw, np.ndarray | Tensor):
             raise DataError(f"{type(raw).__name__} is no image; {_TAKEN}")
-        images = torch.as_tensor(raw)
+        images = raw if isinstance(raw, Tensor) else torch.tensor(raw)
         if isinstance(raw, np.ndarray) and images.ndim >= 3 and images.shape[-1] == self.channels:
             images = images.movedim(-1, -3)
         elif self.channels == 1 and images.ndim in (2, 3) and images.shape[:-2] != (1,):

@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datamodules.csv_table import MISSING
 from datamodules.table_encoder import Categories, Scaling, Table, TableEncoder
 from zoo.errors import DataError
 from zoo.preprocessing import Preprocessing
-
-_MISSING = frozenset({"", "?", "NA", "NaN", "nan", "null", "None"})
 
 
 @dataclass(frozen=True)
@@ -119,4 +118,4 @@ class RawRows(Preprocessing):
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and value.strip() in _MISSING) or value != value
+    return value is None or (isinstance(value, str) and value.strip().lower() in MISSING) or value != value

@@ -1,5 +1,6 @@
 """Rebuild the model of a run from what its folder holds: the configuration, and the weights of its best epoch."""
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -94,11 +95,13 @@ def build(section: Any, key: str, base: type[_T], source: str, trusted: Sequence
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument(f"--{key}", type=base)
     try:
-        built = parser.instantiate(parser.parse_object({key: section}))[key]
+        # A copy: the parser writes into what it is given.
+        built = parser.instantiate(parser.parse_object({key: copy.deepcopy(section)}))[key]
     except ZooError:
         raise
     except Exception as error:  # jsonargparse reports some of these as errors of its own kind
-        raise ZooError(f"{source} describes no {key} that can be built: {' '.join(str(error).split())[:300]}") from error
+        reason = " ".join(str(error).split())[:300]
+        raise ZooError(f"{source} describes no {key} that can be built: {reason}") from error
     if not isinstance(built, base):
         raise ZooError(f"{source} names no {key}; it is not the configuration of a run")
     return built

@@ -77,6 +77,12 @@ def prediction(task: Task, raw: Tensor, outputs: Sequence[str], lengths: Tensor 
     return Labels(names_of(decoded, names), decoded, names)
 
 
+def on_cpu(said: Prediction) -> Prediction:
+    """The same with its tensors on the CPU."""
+    parts: dict[str, Any] = {name: part.cpu() for name, part in said._asdict().items() if isinstance(part, Tensor)}
+    return said._replace(**parts)
+
+
 def names_of(probabilities: Tensor, names: Sequence[str]) -> list[Any]:
     """The name of the likeliest class of each row (..., classes), in lists like the leading dimensions."""
     return cast("list[Any]", _named(probabilities.argmax(-1).tolist(), names))

@@ -15,7 +15,7 @@ from zoo.errors import ZooError
 from zoo.from_run import build, data_from_run
 from zoo.gan import GAN
 from zoo.module import SupervisedModule, ZooModule
-from zoo.predictions import Prediction, prediction
+from zoo.predictions import Prediction, on_cpu, prediction
 from zoo.preprocessing import Preprocessing, describe
 from zoo.weights import file as weights_file
 from zoo.weights import index
@@ -87,8 +87,7 @@ class Pretrained:
             part = slice(start, start + batch_size)
             batch = Batch(x[part].to(module.device), lengths=None if sizes is None else sizes[part])
             answers.append(module.forward_batch(batch))
-        said = prediction(module.task, torch.cat(answers), self.outputs, sizes)
-        return type(said)(*[part.cpu() if isinstance(part, Tensor) else part for part in said])
+        return on_cpu(prediction(module.task, torch.cat(answers), self.outputs, sizes))
 
     def inputs(self, raw: Any) -> tuple[Tensor, Tensor | None]:
         """What the network is given for raw samples: (B, ...), and the lengths (B,) of padded ones."""
@@ -98,9 +97,7 @@ class Pretrained:
             raise ZooError(f"{self.name} has no preprocessing: give the network's own inputs as a tensor (N, ...)")
         return raw, None
 
-    def generate(
-        self, prompt: str | list[str], steps: int = 200, seed: int = 0, **options: Any
-    ) -> str | list[str]:
+    def generate(self, prompt: str | list[str], steps: int = 200, seed: int = 0, **options: Any) -> str | list[str]:
         """Go on with a text; the prompt is part of what comes back.
 
         Args:
@@ -115,7 +112,8 @@ class Pretrained:
         write = getattr(self.module, "generate", None)
         text = getattr(self.preprocessing, "text", None)
         if write is None or text is None:
-            raise ZooError(f"{self.name} writes no texts; use {'sample' if isinstance(self.module, GAN) else 'predict'}")
+            other = "sample" if isinstance(self.module, GAN) else "predict"
+            raise ZooError(f"{self.name} writes no texts; use {other}")
         written = []
         for one in [prompt] if isinstance(prompt, str) else prompt:
             tokens, _ = self.inputs(one)
@@ -169,14 +167,17 @@ def load(source: str | Path, pretrained: bool = True) -> Pretrained:
     if path.is_dir() or path.suffix in (".ckpt", ".safetensors"):
         return _from_path(path)
     entry = index.find(str(source))
-    stored = weights_file.read(index.verified(entry), str(index.FOLDER / entry.file))
-    return from_stored(stored, entry.name, entry)
+    return from_stored(read_entry(entry), entry.name, entry)
+
+
+def read_entry(entry: Entry, folder: Path = index.FOLDER) -> Stored:
+    """The file of an entry of the index, once it is known to be the one that was packed."""
+    return weights_file.read(index.verified(entry, folder), str(folder / entry.file))
 
 
 def _untrained(name: str) -> Pretrained:
     """The network of a name with fresh weights, and the preprocessing that the packed one has."""
-    entry = index.find(name)
-    stored = weights_file.read(index.verified(entry), str(index.FOLDER / entry.file))
+    stored = read_entry(index.find(name))
     return Pretrained(build_model(stored.config, name), stored.build_preprocessing(), name, stored.config)
 
 

@@ -11,18 +11,22 @@ Train, judge and reuse networks; every technique is a plug-in.
 
 run
   fit       -c RECIPE [-c FRAGMENT ...] [--option value ...]   train
+            [--init_from RUN|NAME [--freeze PART]]             from trained weights, parts of which stay as they are
   resume    RUN                                                go on with a run that was stopped
   test      RUN | -c RECIPE --ckpt_path FILE                   measure on the test split
   validate  RUN | -c RECIPE --ckpt_path FILE                   measure on the validation split
   predict   RUN [--out FILE]                                   write predictions of the test split
+  evaluate  NAME | --all                                       weights of the package: do they reach what is said?
+  pack      RUN NAME [--dtype T] [--metric M]                  weights of a run for the package
   sample    RUN [--num N] [--truncation T] [--label K] [--out FILE]   pictures from a trained generator
 
 share
   export    RUN|NAME --format onnx|pt2|safetensors [--int8]    one file for other programs, compared before it is kept
   card      RUN|NAME [--out FILE]                              a model card: what it is, reaches and needs
+  push      RUN|NAME FOLDER|hub:REPO|wandb:PROJECT/NAME        weights, configuration and card, for zoo.load
 
 look
-  list      [recipes|models|data|techniques] [--for MODEL]     what there is; what a family or task supports
+  list      [recipes|pretrained|models|data|techniques] [--for MODEL]   what there is; what a family or task supports
   show      NAME                                               a recipe or a technique: its YAML, its card
   check     [-c RECIPE [--option value ...]]                   gradients against numbers; is a run worth starting
 
@@ -70,6 +74,14 @@ def _dispatch(argv: list[str]) -> None:
         from zoo.cli import check
 
         check.run(rest)
+    elif command == "evaluate":
+        from zoo.cli.evaluate import evaluate
+
+        evaluate(rest)
+    elif command == "pack":
+        from zoo.cli.pack import pack
+
+        pack(rest)
     elif command == "sample":
         from zoo.cli.sample import sample
 
@@ -82,6 +94,10 @@ def _dispatch(argv: list[str]) -> None:
         from zoo.cli.card import card
 
         card(rest)
+    elif command == "push":
+        from zoo.cli.push import push
+
+        push(rest)
     elif command in ("fit", "resume", "validate", "test", "predict"):
         from zoo.cli.arguments import prepare
 
@@ -92,5 +108,8 @@ def _dispatch(argv: list[str]) -> None:
     else:
         from zoo.cli.compose import did_you_mean
 
-        known = ["fit", "resume", "validate", "test", "predict", "sample", "export", "card", "list", "show", "check"]
+        known = [
+            "fit", "resume", "validate", "test", "predict", "evaluate", "pack", "sample", "export", "card", "push",
+            "list", "show", "check",
+        ]  # fmt: skip
         raise ZooError(f"no command {command!r}{did_you_mean(command, known)} (`zoo --help` shows all)")

@@ -34,7 +34,7 @@ def _register() -> list[str]:
     for family, known in by_family.items():
         module = ModuleType(f"{__name__}.{family}", f"Recipes of the family {family}: {', '.join(known)}.")
         module.__getattr__ = partial(_recipe, family, known)  # type: ignore[method-assign]
-        module.__dir__ = lambda known=known: known  # type: ignore[method-assign]
+        module.__dir__ = partial(sorted, known)  # type: ignore[method-assign]
         module.__all__ = known  # type: ignore[attr-defined]
         sys.modules[module.__name__] = module
         globals()[family] = module

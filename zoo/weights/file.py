@@ -82,7 +82,9 @@ def read(content: bytes, source: str) -> Stored:
         about = json.loads(header["__metadata__"][_KEY])
         found = about["format"]
     except (KeyError, TypeError, ValueError):
-        raise ZooError(f"{source} holds weights alone: it does not say of which network; `zoo pack` writes it") from None
+        raise ZooError(
+            f"{source} holds weights alone and does not say of which network; --init_from takes such a file"
+        ) from None
     if found != _FORMAT:
         raise ZooError(f"{source} has format {found}, this version reads {_FORMAT}; update lightning-zoo")
     described = about["preprocessing"]
