@@ -21,8 +21,7 @@ from zoo.module import SupervisedModule
 from zoo.notice import notice
 from zoo.preprocessing import describe
 from zoo.pretrained import Pretrained, load
-from zoo.weights import file as weights_file
-from zoo.weights.portable import portable
+from zoo.sharing import write_weights
 
 TOLERANCE, TOLERANCE_INT8 = 1e-4, 0.1
 _TENSOR_IN_FACTS = 4096  # longer tables of a preprocessing stay in the .safetensors file
@@ -126,12 +125,10 @@ def _write_graph(
 
 
 def _write_weights(loaded: Pretrained, inputs: Inputs, out: Path, tolerance: float) -> float:
-    if not loaded.config:
-        raise ZooError(f"{loaded.name} cannot be packed without its data: point ZOO_DATA at them")
     if out.suffix != ".safetensors":
         raise ZooError(f"--out {out}: a weights file ends in .safetensors, or zoo.load does not know it")
     with _kept_if_right(out) as part:
-        weights_file.write(part, loaded.module.state_dict(), portable(loaded.config), loaded.preprocessing)
+        write_weights(loaded, part)
         again = formats.Answer(load(part).module).eval()
         found = formats.difference(inputs, lambda given: again(*given))
         _require_near(found, tolerance, loaded.name)
@@ -144,7 +141,11 @@ def facts(loaded: Pretrained, raw: bool) -> dict[str, str]:
     output = "as the network gives it" if raw else "class probabilities or values in original units"
     if not isinstance(module, SupervisedModule):
         output = "samples; images lie in [-1, 1]"
-    known = {"network": type(module).__name__, "weights": str(loaded.config.get("recipe") or Path(loaded.name).name), "output": output}
+    known = {
+        "network": type(module).__name__,
+        "weights": str(loaded.config.get("recipe") or Path(loaded.name).name),
+        "output": output,
+    }
     if loaded.preprocessing is not None:
         known["preprocessing"] = json.dumps(_plain(describe(loaded.preprocessing)))
     return known

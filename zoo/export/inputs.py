@@ -71,7 +71,9 @@ def inputs_of(module: ZooModule) -> Inputs:
     """
     batch, both = {0: "batch"}, {0: "batch", 1: "steps"}
     if isinstance(module, GAN):
-        return Inputs(module, ("z", "labels"), (batch, batch)) if module.conditional else Inputs(module, ("z",), (batch,))
+        return (
+            Inputs(module, ("z", "labels"), (batch, batch)) if module.conditional else Inputs(module, ("z",), (batch,))
+        )
     window: int | None = getattr(module, "window", None)
     if "tokens" in module.takes:
         return Inputs(module, ("tokens",), (both,), window)

@@ -25,10 +25,12 @@ class ScannedRNN(nn.Module):
     Args:
         layer: whose weights to use.
         zoneout: share of the old state that stays at each step, as Zoneout has it in evaluation.
+        loop: go through the steps in Python, each product an operation of its own, for those who count them.
     """
 
-    def __init__(self, layer: nn.RNNBase, zoneout: float = 0.0) -> None:
+    def __init__(self, layer: nn.RNNBase, zoneout: float = 0.0, loop: bool = False) -> None:
         super().__init__()
+        self.loop = loop
         assert layer.num_layers == 1 and layer.batch_first and not layer.bidirectional
         self.hidden, self.width, self.zoneout = layer.hidden_size, layer.proj_size or layer.hidden_size, zoneout
         self.step: Callable[[LayerState, Tensor], LayerState] = {
@@ -48,9 +50,12 @@ class ScannedRNN(nn.Module):
         else:
             begin = tuple(part[0] for part in (state if isinstance(state, tuple) else (state,)))
         inputs = F.linear(x, self.weight_ih, self.bias_ih).transpose(0, 1)  # (T, B, gates): one product for all steps
-        if isinstance(x.shape[1], int) and x.shape[1] == 1:
-            end = self._next(begin, inputs[0])
-            outputs = end[0][:, None]
+        if self.loop or (isinstance(x.shape[1], int) and x.shape[1] == 1):
+            end, rows = begin, []
+            for row in inputs:
+                end = self._next(end, row)
+                rows.append(end[0])
+            outputs = torch.stack(rows, 1)
         else:
             end, stacked = _scan(self._next, begin, inputs)
             outputs = stacked.transpose(0, 1)
@@ -89,6 +94,7 @@ def _scan(
     step: Callable[[LayerState, Tensor], LayerState], begin: LayerState, inputs: Tensor
 ) -> tuple[LayerState, Tensor]:
     """The state after all steps of inputs (T, B, ...), and its first part after each of them, (T, B, width)."""
+
     def body(state: LayerState, row: Tensor) -> StateAndOutput:
         new = step(state, row)
         return tuple(part.clone() for part in new), new[0].clone()  # a scan allows no two names of one tensor
@@ -97,18 +103,18 @@ def _scan(
     return tuple(end), outputs
 
 
-def scanned(network: _Module) -> _Module:
-    """A copy of a network whose recurrent layers are scans; it shares the weights."""
+def scanned(network: _Module, loop: bool = False) -> _Module:
+    """A copy of a network whose recurrent layers are scans, or loops; it shares the weights."""
     network = copy.deepcopy(network, {id(tensor): tensor for tensor in [*network.parameters(), *network.buffers()]})
     for layer in list(network.modules()):
         if isinstance(layer, RecurrentLayer):
             share = layer.zoneout.p
             for name in ("forwards", "backwards"):
                 if isinstance(part := getattr(layer, name), nn.RNNBase):
-                    setattr(layer, name, ScannedRNN(part, share))
+                    setattr(layer, name, ScannedRNN(part, share, loop))
             layer.zoneout.p = 0.0
     for layer in list(network.modules()):
         for name, part in layer.named_children():
             if isinstance(part, nn.RNNBase):
-                setattr(layer, name, ScannedRNN(part))
+                setattr(layer, name, ScannedRNN(part, loop=loop))
     return network
