@@ -25,6 +25,10 @@ from zoo.weights.portable import portable
 
 _LICENCE = re.compile(r"\(([^()]*(?:CC |public domain|licence)[^()]*)\)")
 _SHIPPED = "lightning-zoo"
+_MACHINE = {
+    "seconds": "seconds of training", "platform": "system", "processor": "processor", "cpus": "processors",
+    "accelerator": "accelerator", "git": "revision", "python": "Python",
+}  # fmt: skip
 
 
 def card(argv: list[str]) -> None:
@@ -85,7 +89,11 @@ def _header(loaded: Pretrained, title: str, measured: dict[str, float]) -> dict[
             for name, value in measured.items()
         ],
     }
-    header = {"license": "mit", "library_name": _SHIPPED, "tags": [_SHIPPED, "pytorch", type(loaded.module).__name__]}
+    header: dict[str, Any] = {
+        "license": "mit",
+        "library_name": _SHIPPED,
+        "tags": [_SHIPPED, "pytorch", type(loaded.module).__name__],
+    }
     header |= {"pipeline_tag": kind} if kind else {}
     if measured:
         header |= {"metrics": sorted({name.split("/")[1] for name in measured}), "model-index": [results]}
@@ -212,12 +220,7 @@ def _machine(loaded: Pretrained, source: Path) -> str:
         known = loaded.entry.trained
     elif source.is_dir() and (source / "env.json").is_file():
         known = json.loads((source / "env.json").read_text())
-    lines = [
-        f"- {name}: {known[key]}"
-        for key, name in (("seconds", "seconds of training"), ("platform", "system"), ("processor", "processor"),
-                          ("cpus", "processors"), ("accelerator", "accelerator"), ("git", "revision"), ("python", "Python"))
-        if known.get(key)
-    ]  # fmt: skip
+    lines = [f"- {name}: {known[key]}" for key, name in _MACHINE.items() if known.get(key)]
     packages = {name: number for name, number in (known.get("packages") or {}).items() if number}
     lines += [f"- packages: {', '.join(f'{name} {number}' for name, number in packages.items())}"] if packages else []
     return "\n".join(lines)
@@ -242,7 +245,8 @@ def _loading(loaded: Pretrained, load_from: str) -> str:
         use = "model.sample(16)"
     elif hasattr(loaded.module, "generate"):
         use = 'model.generate("Once", steps=200)'
-    return f"```python\nimport zoo\n\nmodel = zoo.load({load_from!r})\n{use}\n```\n\n`pip install {_SHIPPED}=={_version()}`"
+    code = f"import zoo\n\nmodel = zoo.load({load_from!r})\n{use}"
+    return f"```python\n{code}\n```\n\n`pip install {_SHIPPED}=={_version()}`"
 
 
 def _version() -> str:

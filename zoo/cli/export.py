@@ -26,6 +26,7 @@ from zoo.sharing import write_weights
 TOLERANCE, TOLERANCE_INT8 = 1e-4, 0.1
 _TENSOR_IN_FACTS = 4096  # longer tables of a preprocessing stay in the .safetensors file
 
+_SIZES = " and ".join(str(batch) for batch, _ in formats.COMPARED)
 _ABOUT = f"""\
 Write a trained network as one file for other programs.
 
@@ -37,9 +38,8 @@ What goes in is what the network's forward takes, preprocessed; the facts of the
 of an onnx, zoo.json of a pt2). What comes out is in a user's units: class probabilities, or values on the scale of the
 data. --raw leaves out this last step: logits, standardised values.
 
-Before the file is kept it is read back and asked, by onnxruntime or torch, at {formats.COMPARED[0][0]} and \
-{formats.COMPARED[1][0]} samples, which are not the
-{formats.TRACED[0]} that were traced. A difference from the network's own answers above the tolerance is an error, and leaves no file.
+Before the file is kept, it is read back and asked by onnxruntime or torch, at {_SIZES} samples, while
+{formats.TRACED[0]} were traced. A difference from the network's own answers above the tolerance is an error, and leaves no file.
 """
 
 
@@ -76,10 +76,7 @@ def export(argv: list[str]) -> None:
         found = _write_weights(loaded, inputs, out, tolerance)
     else:
         found = _write_graph(loaded, inputs, out, tolerance, arguments)
-    print(
-        f"difference  {found:.2g}, at {' and '.join(str(batch) for batch, _ in formats.COMPARED)} samples"
-        f" (tolerance {tolerance:g})"
-    )
+    print(f"difference  {found:.2g}, at {_SIZES} samples (tolerance {tolerance:g})")
     print(f"file        {out}, {out.stat().st_size:,} bytes")
 
 

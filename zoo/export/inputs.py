@@ -1,9 +1,10 @@
 """What the forward of a network takes: names, which sizes may vary, and examples to trace and to compare with."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.errors import ZooError
 from zoo.gan import GAN
@@ -47,13 +48,14 @@ class Inputs:
         assert isinstance(module, SupervisedModule)
         if "tokens" in module.takes:
             return (torch.randint(module.task.out_features, (batch, steps), generator=generator),)
-        sizes = (batch, steps, *shape[2:]) if "steps" in self.dynamic[0].values() else (batch, *shape[1:])
+        varies = "steps" in self.dynamic[0].values()
+        sizes = (batch, steps, *shape[2:]) if varies else (batch, *shape[1:])
         x = torch.randn(sizes, generator=generator)
         if isinstance(module, TabularModule) and module.categorical is not None:
             for column, table in enumerate(module.categorical.tables, module.num_numerical):
-                codes = table.num_embeddings  # type: ignore[union-attr]
-                x[:, column] = torch.randint(codes, (batch,), generator=generator)  # type: ignore[arg-type]
-        if "sequences" in module.takes and isinstance(module.task, RealValues) and "steps" not in self.dynamic[0]:
+                codes = cast(nn.Embedding, table).num_embeddings
+                x[:, column] = torch.randint(codes, (batch,), generator=generator)
+        if "sequences" in module.takes and isinstance(module.task, RealValues) and not varies:
             series = module.task.num_targets  # a forecaster takes them in original units
             x[..., :series] = x[..., :series] * module.task.std.cpu() + module.task.mean.cpu()
         if "lengths" in self.names:

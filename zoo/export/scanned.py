@@ -28,18 +28,27 @@ class ScannedRNN(nn.Module):
         loop: go through the steps in Python, each product an operation of its own, for those who count them.
     """
 
+    weight_ih: Tensor
+    weight_hh: Tensor
+    bias_ih: Tensor | None
+    bias_hh: Tensor | None
+    projection: Tensor | None
+
     def __init__(self, layer: nn.RNNBase, zoneout: float = 0.0, loop: bool = False) -> None:
         super().__init__()
         self.loop = loop
-        assert layer.num_layers == 1 and layer.batch_first and not layer.bidirectional
+        assert layer.num_layers == 1
+        assert layer.batch_first
+        assert not layer.bidirectional
         self.hidden, self.width, self.zoneout = layer.hidden_size, layer.proj_size or layer.hidden_size, zoneout
         self.step: Callable[[LayerState, Tensor], LayerState] = {
             "LSTM": self._lstm, "GRU": self._gru, "RNN_TANH": self._tanh, "RNN_RELU": self._relu,
         }[layer.mode]  # fmt: skip
         self.is_lstm = layer.mode == "LSTM"
-        self.weight_ih, self.weight_hh = layer.weight_ih_l0, layer.weight_hh_l0
-        self.bias_ih, self.bias_hh = layer.bias_ih_l0, layer.bias_hh_l0
-        self.projection = layer.weight_hr_l0 if layer.proj_size else None
+        of_layer = dict(layer.named_parameters(recurse=False))
+        self.weight_ih, self.weight_hh = of_layer["weight_ih_l0"], of_layer["weight_hh_l0"]
+        self.bias_ih, self.bias_hh = of_layer.get("bias_ih_l0"), of_layer.get("bias_hh_l0")
+        self.projection = of_layer.get("weight_hr_l0")
 
     def forward(self, x: Tensor, state: LayerState | Tensor | None = None) -> tuple[Tensor, LayerState | Tensor]:
         """As torch's layers: x (B, T, in_features), state (1, B, width) each -> outputs (B, T, width), state."""

@@ -142,7 +142,7 @@ def test_what_a_draw_holds() -> None:
     assert lengths.min() >= 1
     _, gpt = both("gpt")
     assert gpt.draw(2, 100)[0].shape == (2, 8)  # never beyond the window
-    forecaster, inputs = both("dlinear")
+    _, inputs = both("dlinear")
     assert inputs.draw(50, 1)[0][..., 0].mean() == pytest.approx(40, abs=2)  # in original units
 
 
