@@ -10,10 +10,12 @@ from torch.utils.data import Dataset
 
 from datamodules.base import ZooDataModule
 from datamodules.order import BatchLoader, BatchOrder
+from datamodules.raw_text import RawText
 from datamodules.token_windows import StreamOrder, TokenSplit, WindowOrder
 from datamodules.vocabulary import Vocabulary
 from zoo.errors import DataError
 from zoo.notice import notice
+from zoo.preprocessing import Preprocessing
 
 
 class CharacterDataModule(ZooDataModule):
@@ -80,6 +82,14 @@ class CharacterDataModule(ZooDataModule):
         """The characters of the training part."""
         first, last = self.part("train")
         return Vocabulary(self.text[first:last], self.unknown_token)
+
+    def preprocessing(self) -> Preprocessing | None:
+        return RawText.of(self.vocabulary)
+
+    @property
+    def fingerprint(self) -> str:
+        """The sha256 of the text, which may be another on another machine."""
+        return _sha256(self.text)
 
     def part(self, split: str) -> tuple[int, int]:
         """First character of a split, and the one behind its last."""
