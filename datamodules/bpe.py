@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -82,7 +82,7 @@ def check_size(size: int) -> None:
         raise DataError(f"vocabulary_size must be at least {_LEAST}, of which {_LEAST - 2} are the bytes, got {size}")
 
 
-def _library() -> "type":
+def _library() -> Any:
     """The library, at its first use: few runs need it."""
     # Its threads would take all cores from processes beside this one, and it warns of every fork behind them.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -90,4 +90,4 @@ def _library() -> "type":
         import tokenizers
     except ImportError:
         raise DataError("texts as BPE tokens need the package tokenizers; pip install 'lightning-zoo[text]'") from None
-    return tokenizers  # type: ignore[return-value]
+    return tokenizers

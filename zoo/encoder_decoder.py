@@ -1,4 +1,4 @@
-"""An encoder-decoder: one transformer reads a source, another writes the target and looks at what the first has said."""
+"""An encoder-decoder: one transformer reads a source, another looks at what it has said and writes the target."""
 
 from typing import Any, cast
 
