@@ -17,11 +17,11 @@ _FILES = {"train": ("train", 29_000), "val": ("val", 1_014), "test": ("test_2016
 class Multi30k(DownloadedFiles, TranslationDataModule):
     """29,000 pairs of sentences to train, 1,014 to validate, and the test set of 2016 with 1,000.
 
-    Source: Elliott, Frank, Sima'an and Specia, "Multi30K: Multilingual English-German image descriptions", 2016, task 1;
-    for research.
+    Source: Elliott, Frank, Sima'an and Specia, "Multi30K: Multilingual English-German image descriptions", 2016, the
+    data of task 1; for research.
 
     Args:
-        root: folder of all data sets, with ``multi30k/train.en`` and so on in it; None is ZOO_DATA, else a cache folder.
+        root: folder of all data sets, with ``multi30k/train.en`` and so on; None is ZOO_DATA, else a cache folder.
         source: language to translate from; the other one is the target.
         batch_size, vocabulary_size, shared, longest, pool, eval_batch_size, drop_last: see TranslationDataModule.
     """

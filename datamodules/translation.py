@@ -143,9 +143,7 @@ class TranslationDataModule(ZooDataModule):
                 kept = [i for i in range(len(sources)) if max(len(sources[i]), len(targets[i])) <= self.longest]
                 if len(kept) < len(sources):
                     left_out = f"{len(sources) - len(kept):,} of {len(sources):,} pairs"
-                    notice(
-                        f"{type(self).__name__} train: {left_out} are longer than {self.longest} tokens and left out"
-                    )
+                    notice(f"{type(self).__name__} train: {left_out}, longer than {self.longest} tokens, are left out")
                 sources, targets = [sources[i] for i in kept], [targets[i] for i in kept]
             splits[name] = PairSplit(Ragged(sources), Ragged(targets))
         return splits
