@@ -3,7 +3,7 @@
 Each seed is a `zoo fit` and a `zoo test` in a process of its own; the epoch is chosen on the validation split.
 
     python benchmarks/recipes.py cnn/digits mlp/digits mlp/diabetes --seeds 5
-    python benchmarks/recipes.py cnn/fashion_mnist --seeds 1 --threads 2
+    python benchmarks/recipes.py cnn/fashion_mnist --seeds 1 --threads 2 --keep runs
 """
 
 import argparse
@@ -17,30 +17,34 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
+from callbacks.reporting.translations import bleu
 from zoo.cli import catalog
 
 BEGIN, END = "<!-- recipes: python benchmarks/recipes.py -->", "<!-- /recipes -->"
-METRICS = (("accuracy", 100, " %"), ("mse", 1, ""), ("rmse", 1, ""), ("r2", 1, ""), ("bits_per_character", 1, ""),
-           ("bleu", 1, ""), ("bleu_of_copying", 1, ""))  # fmt: skip
+METRICS = (
+    ("accuracy", 100, " %"), ("mse", 1, ""), ("rmse", 1, ""), ("r2", 1, ""), ("bits_per_character", 1, ""),
+    ("bleu", 1, ""), ("bleu_of_copying", 1, ""),
+)  # fmt: skip
 ROOT = Path(__file__).resolve().parents[1]
 
 
-class Result(NamedTuple):
-    """Metrics of the test split, the seconds that the whole `zoo fit` took, start-up included, and how was measured."""
+def run(
+    recipe: str, seed: int, options: list[str], threads: int, keep: Path | None = None, also: tuple[str, ...] = ()
+) -> tuple[dict[str, float], float]:
+    """Metrics of the test split, and the seconds that the whole `zoo fit` took, start-up included.
 
-    metrics: dict[str, float]
-    seconds: float
-    how: str = ""
-
-
-def run(recipe: str, seed: int, options: list[str], threads: int) -> Result:
-    """Train and test a recipe with one seed."""
-    with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "ZOO_RUNS": folder, "OMP_NUM_THREADS": str(threads)}
+    Args:
+        recipe, seed, options: of `zoo fit`.
+        threads: of torch.
+        keep: folder for the run, in place of one that is removed.
+        also: commands such as "validate", whose metrics are added.
+    """
+    with tempfile.TemporaryDirectory() as passing:
+        folder = keep or Path(passing)
+        environment = {**os.environ, "ZOO_RUNS": str(folder), "OMP_NUM_THREADS": str(threads)}
         environment.pop("ZOO_RUN_DIR", None)
         start = time.perf_counter()
         zoo = [sys.executable, "-m", "zoo"]
@@ -49,27 +53,29 @@ def run(recipe: str, seed: int, options: list[str], threads: int) -> Result:
             check=True, env=environment, stdout=subprocess.DEVNULL,
         )  # fmt: skip
         seconds = time.perf_counter() - start
-        latest = Path(folder, recipe, "latest")
-        subprocess.run([*zoo, "test", str(latest)], check=True, env=environment, stdout=subprocess.DEVNULL)
-        translated = latest / "translations_test.json"
-        how = f"sacrebleu {json.loads(translated.read_text())['signature']}" if translated.is_file() else ""
-        return Result(json.loads((latest / "test.json").read_text()), seconds, how)
+        latest, metrics = Path(folder, recipe, "latest"), dict[str, float]()
+        for command in ("test", *also):
+            subprocess.run([*zoo, command, str(latest)], check=True, env=environment, stdout=subprocess.DEVNULL)
+            metrics |= json.loads((latest / f"{command}.json").read_text())
+        return metrics, seconds
 
 
-def reached(results: list[Result], options: list[str], threads: int) -> str:
+def reached(results: list[tuple[dict[str, float], float]], options: list[str], threads: int) -> str:
     """One line: the metrics that matter with their spread, the time, and where it was measured."""
     parts = []
     # What a game is judged by has data and features in its name.
-    judged = [n.removeprefix("test/") for n in results[0].metrics if n.startswith(("test/coverage_", "test/class_kl_"))]
+    judged = [n.removeprefix("test/") for n in results[0][0] if n.startswith(("test/coverage_", "test/class_kl_"))]
     for name, factor, unit in [*METRICS, *((name, 1, "") for name in judged)]:
-        values = [factor * r.metrics[f"test/{name}"] for r in results if f"test/{name}" in r.metrics]
-        if name == "rmse" and "test/mse" in results[0].metrics:
+        values = [factor * metrics[f"test/{name}"] for metrics, _ in results if f"test/{name}" in metrics]
+        if name == "rmse" and "test/mse" in results[0][0]:
             continue  # forecasts are judged by their standardised error, as in the literature
         if values:
             digits = 4 if abs(statistics.mean(values)) < 1 else 2
             spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
             parts.append(f"test {name} {statistics.mean(values):.{digits}f}{spread}{unit}")
-    seconds = statistics.median([result.seconds for result in results])
+    if "test/bleu" in results[0][0]:
+        parts.append(f"sacrebleu {bleu(['a'], ['a']).signature}")
+    seconds = statistics.median([seconds for _, seconds in results])
     spent = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
     seeds = f"{len(results)} seeds" if len(results) > 1 else "1 seed"
     device = (
@@ -78,7 +84,6 @@ def reached(results: list[Result], options: list[str], threads: int) -> str:
         else f"{threads} core{'s' * (threads > 1)} of a {_processor()}"
     )
     extra = f", with {' '.join(options)}" if options else ""
-    parts += [results[0].how] if results[0].how else []
     return f"reached: {', '.join(parts)} ({seeds}), {spent} on {device}{extra}"
 
 
@@ -115,13 +120,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--option", action="append", default=[], help="passed on to zoo fit")
+    parser.add_argument("--keep", type=Path, help="folder for the runs, which are removed otherwise")
     parser.add_argument("--dry", action="store_true", help="print, but write nothing")
     arguments = parser.parse_args()
     for recipe in arguments.recipes:
         results = []
         for seed in range(arguments.seeds):
-            results.append(run(recipe, seed, arguments.option, arguments.threads))
-            print(f"{recipe} seed {seed}: {results[-1].metrics} in {results[-1].seconds:.0f} s", flush=True)
+            results.append(run(recipe, seed, arguments.option, arguments.threads, arguments.keep))
+            print(f"{recipe} seed {seed}: {results[-1][0]} in {results[-1][1]:.0f} s", flush=True)
         line = reached(results, arguments.option, arguments.threads)
         print(f"{recipe}: {line}", flush=True)
         if not arguments.dry:

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from datamodules.checks import check_inputs
 from datamodules.order import BatchLoader, BatchOrder
 from zoo.errors import DataError, ResumeError
+from zoo.preprocessing import Preprocessing
 from zoo.randomness import run_seed
 
 
@@ -178,6 +179,13 @@ class ZooDataModule(LightningDataModule):
     def last_batch_size(self) -> int:
         """Samples in the last training batch of an epoch."""
         return self.train_order().last_batch_size
+
+    def preprocessing(self) -> Preprocessing | None:
+        """From raw samples to what the network takes, with what the training split has taught; after ``setup``.
+
+        None where samples are made up and there is nothing to bring.
+        """
+        return None
 
     # Loaders --------------------------------------------------------------------------------------------------------
 

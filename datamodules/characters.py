@@ -5,8 +5,10 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from datamodules.raw_text import RawText
 from datamodules.texts import TextDataModule
 from datamodules.vocabulary import Vocabulary
+from zoo.preprocessing import Preprocessing
 
 
 class CharacterDataModule(TextDataModule):
@@ -41,6 +43,9 @@ class CharacterDataModule(TextDataModule):
         """The characters of the training part."""
         first, last = self.part("train")
         return Vocabulary(self.text[first:last], self.unknown_token)
+
+    def preprocessing(self) -> Preprocessing | None:
+        return RawText.of(self.vocabulary)
 
     def numbered(self) -> dict[str, Tensor]:
         tokens = self.vocabulary.encode(self.text, type(self).__name__)

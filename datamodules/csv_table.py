@@ -16,7 +16,7 @@ from zoo.errors import DataError
 
 ColumnType: TypeAlias = Literal["number", "category", "ignore"]
 
-_MISSING = {"", "?", "na", "n/a", "nan", "null", "none"}
+MISSING = {"", "?", "na", "n/a", "nan", "null", "none"}
 # A column in which so many of the values are numbers is one of numbers with mistakes in it.
 _MOSTLY = 0.9
 _FEW_ROWS = 20
@@ -82,7 +82,7 @@ def read_csv(path: Path) -> CsvColumns:
         if len(row) != len(header):
             raise DataError(f"{path}: row {number} has {len(row)} cells, the header has {len(header)}")
     columns = zip(*[row for _, row in rows], strict=True)
-    cells = [["" if cell.lower() in _MISSING else cell for cell in column] for column in columns]
+    cells = [["" if cell.lower() in MISSING else cell for cell in column] for column in columns]
     return CsvColumns(path, dict(zip(header, cells, strict=True)), [number for number, _ in rows])
 
 

@@ -12,9 +12,11 @@ from torch.utils.data import Dataset
 
 from datamodules.base import ZooDataModule
 from datamodules.calendar_features import calendar_features, calendar_size
+from datamodules.raw_windows import RawWindows
 from datamodules.sequence_scaler import Missing, SequenceScaler, check_gaps
 from datamodules.windows import WindowSplit, window_starts
 from zoo.errors import DataError
+from zoo.preprocessing import Preprocessing
 
 _SPLITS = ("train", "val", "test")
 
@@ -182,6 +184,13 @@ class ForecastingDataModule(ZooDataModule):
             assert series.times is not None
             parts.append(calendar_features(series.times, step))
         return torch.cat(parts, 1)
+
+    def preprocessing(self) -> Preprocessing | None:
+        step = int(self.step / np.timedelta64(1, "s")) if self.calendar else 0
+        scaler = self.scaler
+        return RawWindows(
+            tuple(self.targets), tuple(self.covariates), self.window, step, scaler.missing, scaler.mean, scaler.std
+        )
 
     def where(self, row: int, channel: int) -> str:
         """How errors call a value."""

@@ -9,6 +9,8 @@ from torch.utils.data import Dataset
 from datamodules.augment import ImageTransform, normalize
 from datamodules.base import TensorSplit, ZooDataModule
 from datamodules.checks import check_labels, check_shape, stratified_split
+from datamodules.raw_images import RawImages
+from zoo.preprocessing import Preprocessing
 from zoo.randomness import permutation
 
 
@@ -104,6 +106,9 @@ class ImageDataModule(ZooDataModule):
         if isinstance(split, TensorSplit):
             check_shape(split.x, (self.channels, self.size, self.size), torch.uint8, where)
             check_labels(split.y, self.num_classes, where)
+
+    def preprocessing(self) -> Preprocessing | None:
+        return RawImages(tuple(self.classes), self.channels, self.size, tuple(self.mean), tuple(self.std))
 
     def augment_batch(self, x: Tensor, index: Tensor, seed: int, epoch: int) -> Tensor:
         for transform in self.augment:

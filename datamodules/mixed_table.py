@@ -10,9 +10,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datamodules.base import TensorSplit
+from datamodules.raw_rows import RawRows
 from datamodules.table_encoder import Categories, Scaling, Table, TableEncoder
 from datamodules.tabular import TabularDataModule
 from zoo.errors import DataError
+from zoo.preprocessing import Preprocessing
 
 
 class MixedTableDataModule(TabularDataModule):
@@ -103,6 +105,9 @@ class MixedTableDataModule(TabularDataModule):
         x, y = self.read()
         y = y.float() if y.is_floating_point() else y
         return {name: TensorSplit(x[rows], y[rows]) for name, rows in self.rows.items()}
+
+    def preprocessing(self) -> Preprocessing | None:
+        return RawRows.of(self.encoder, self.features, self.classes or self.targets)
 
     def state_dict(self) -> dict[str, Any]:
         """Adds what the network's inputs and outputs mean."""

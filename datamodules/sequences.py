@@ -12,8 +12,10 @@ from datamodules.base import ZooDataModule
 from datamodules.checks import check_labels, check_values, stratified_split
 from datamodules.length_buckets import LengthBuckets
 from datamodules.ragged import Sequences, SequenceSplit, add_padding
+from datamodules.raw_sequences import RawSequences
 from datamodules.sequence_scaler import Missing, SequenceScaler, check_gaps
 from zoo.errors import DataError
+from zoo.preprocessing import Preprocessing
 from zoo.randomness import permutation
 
 
@@ -151,6 +153,12 @@ class SequenceDataModule(ZooDataModule):
             name: SequenceSplit(scaled, members, self.per_step, self.pad_to_multiple)
             for name, members in self.members.items()
         }
+
+    def preprocessing(self) -> Preprocessing | None:
+        scaler = self.scaler
+        return RawSequences(
+            self.classes or self.targets, self.channels, scaler.missing, scaler.flags, scaler.mean, scaler.std
+        )
 
     def scaled(self, sequences: Sequences) -> Sequences:
         """The sequences as the network takes them, and as splits do."""

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 from torch import Tensor
 
 from datamodules.idx import IdxImages
+from zoo.preprocessing import Preprocessing
 from zoo.randomness import permutation
 
 if TYPE_CHECKING:
@@ -68,6 +69,9 @@ class SequentialMNIST(IdxImages):
         from torchvision import datasets
 
         return datasets.MNIST
+
+    def preprocessing(self) -> Preprocessing | None:
+        return None  # images as sequences are made up here
 
     def transform_batch(self, x: Tensor) -> Tensor:
         x = super().transform_batch(x).flatten(1)  # (B, 784)

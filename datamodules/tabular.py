@@ -3,12 +3,16 @@
 from abc import abstractmethod
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from datamodules.base import TensorSplit, ZooDataModule
 from datamodules.checks import check_labels, check_values, stratified_split
+from datamodules.raw_rows import RawRows
+from datamodules.table_encoder import Table, TableEncoder
+from zoo.preprocessing import Preprocessing
 from zoo.randomness import permutation
 
 
@@ -63,10 +67,16 @@ class TabularDataModule(ZooDataModule):
         self.check(TensorSplit(x, y), type(self).__name__)  # here, where row numbers are those of the table
         rest, test = self._hold_out(y, torch.arange(len(y)), "test")
         train, val = self._hold_out(y, rest, "val")
-        mean, std = train_statistics(x[train])
+        self._seen = x[train]
+        mean, std = train_statistics(self._seen)
         x = ((x - mean) / std).float()
         y = y.float() if y.is_floating_point() else y
         return {name: TensorSplit(x[rows], y[rows]) for name, rows in (("train", train), ("val", val), ("test", test))}
+
+    def preprocessing(self) -> Preprocessing | None:
+        numbers = Table(self._seen.double().numpy(), np.empty((len(self._seen), 0), dtype=np.str_))
+        encoder = TableEncoder("standard").fit(numbers, self.features)
+        return RawRows.of(encoder, self.features, self.classes or self.targets)
 
     def check(self, split: Dataset[Any], where: str) -> None:
         super().check(split, where)

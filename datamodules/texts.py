@@ -76,6 +76,11 @@ class TextDataModule(ZooDataModule):
         notice(f"{type(self).__name__}: {len(text):,} characters of {source}, sha256 {_sha256(text)[:12]}")
         return text
 
+    @property
+    def fingerprint(self) -> str:
+        """The sha256 of the text, which may be another on another machine."""
+        return _sha256(self.text)
+
     def part(self, split: str) -> tuple[int, int]:
         """First character of a split, and the one behind its last."""
         size = len(self.text)
@@ -122,12 +127,12 @@ class TextDataModule(ZooDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """Adds which text the tokens are of."""
-        return {**super().state_dict(), "text_sha256": _sha256(self.text)}
+        return {**super().state_dict(), "text_sha256": self.fingerprint}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Say so where the text is another one; a subclass numbers its tokens as the network was trained."""
         super().load_state_dict(state)
-        if state["text_sha256"] != _sha256(self.text):
+        if state["text_sha256"] != self.fingerprint:
             notice(f"{type(self).__name__}: the checkpoint is of another text, sha256 {state['text_sha256'][:12]}")
 
 

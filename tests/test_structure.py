@@ -14,7 +14,7 @@ import callbacks
 from callbacks.technique import Technique
 
 ROOT = Path(__file__).resolve().parents[1]
-LEAVES = {"zoo.randomness", "zoo.errors", "zoo.notice", "zoo.redact"}
+LEAVES = {"zoo.randomness", "zoo.errors", "zoo.notice", "zoo.redact", "zoo.preprocessing"}
 
 
 def imported(file: Path) -> set[str]:

@@ -1,7 +1,9 @@
 """Rebuild the model of a run from what its folder holds: the configuration, and the weights of its best epoch."""
 
+import copy
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import yaml
@@ -73,16 +75,33 @@ def _require_run(run: Path) -> None:
 def _build(run: Path, key: str, base: type[_T]) -> _T:
     """What the section ``key`` of a run's configuration describes."""
     file = run / "config.yaml"
-    section = (yaml.safe_load(file.read_text()) or {}).get(key)
-    restrict_imports()
+    return build((yaml.safe_load(file.read_text()) or {}).get(key), key, base, str(file))
+
+
+def build(section: Any, key: str, base: type[_T], source: str, trusted: Sequence[str] = ()) -> _T:
+    """The object that a section of a configuration describes; class paths are held against the allow-list.
+
+    Args:
+        section: ``{"class_path", "init_args"}``.
+        key: what it is called there: "model" or "data".
+        base: what it has to be.
+        source: where it stands, for errors.
+        trusted: packages that class paths may come from beside the project's own.
+
+    Raises:
+        ZooError: it cannot be built, or is something else.
+    """
+    restrict_imports(*trusted)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument(f"--{key}", type=base)
     try:
-        built = parser.instantiate(parser.parse_object({key: section}))[key]
+        # A copy: the parser writes into what it is given.
+        built = parser.instantiate(parser.parse_object({key: copy.deepcopy(section)}))[key]
     except ZooError:
         raise
     except Exception as error:  # jsonargparse reports some of these as errors of its own kind
-        raise ZooError(f"{file} describes no {key} that can be built: {' '.join(str(error).split())[:300]}") from error
+        reason = " ".join(str(error).split())[:300]
+        raise ZooError(f"{source} describes no {key} that can be built: {reason}") from error
     if not isinstance(built, base):
-        raise ZooError(f"{file} names no {key}; it is not the configuration of a run")
+        raise ZooError(f"{source} names no {key}; it is not the configuration of a run")
     return built

@@ -18,6 +18,7 @@ from zoo.errors import DataError, NonFiniteError, ZooError
 from zoo.layers.padding import padding_mask
 from zoo.meter import Meter
 from zoo.optim import check_same_optimizers, default_optimizer, may_fuse, parameter_names
+from zoo.preprocessing import describe
 from zoo.randomness import seed_step
 from zoo.task import Output, Task
 
@@ -158,6 +159,9 @@ class ZooModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         optimizers = zip(self.networks(), self.trainer.optimizers)
         checkpoint["zoo"] = {"optimizers": {name: parameter_names(self, used) for name, used in optimizers}}
+        make = getattr(self.trainer.datamodule, "preprocessing", None)  # type: ignore[attr-defined]
+        if make is not None and (preprocessing := make()) is not None:
+            checkpoint["zoo"]["preprocessing"] = describe(preprocessing)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._restored_optimizers = checkpoint.get("zoo", {}).get("optimizers")

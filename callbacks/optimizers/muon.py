@@ -164,11 +164,14 @@ class Muon(OptimizerSelection):
 def hidden_matrices(network: nn.Module) -> list[Tensor]:
     """Trainable weights of the linear and convolutional layers, without the first and the last layer.
 
+    An embedding counts as a layer, so that behind one every matrix but the last is hidden.
+
     Raises:
         NoEffect: nothing is left.
     """
-    layers = [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)]
-    found = [layer.weight for layer in layers[1:-1] if layer.weight.requires_grad]
+    kinds = nn.Embedding | nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
+    hidden = [m for m in network.modules() if isinstance(m, kinds)][1:-1]
+    found = [m.weight for m in hidden if not isinstance(m, nn.Embedding) and m.weight.requires_grad]
     if not found:
         raise NoEffect(
             f"Muon is for hidden matrices, and {type(network).__name__} has no trainable one between its first and its"

@@ -12,8 +12,9 @@ from zoo.cli.arguments import take
 from zoo.cli.compose import cards_root, did_you_mean, find, names, read, recipes_root
 from zoo.cli.sources import TECHNIQUE
 from zoo.errors import ZooError
+from zoo.weights import index
 
-KINDS = ("recipes", "models", "data", "techniques")
+KINDS = ("recipes", "pretrained", "models", "data", "techniques")
 _FRAGMENTS = ("techniques/", "trainer/", "sweeps/")
 _CLASS = re.compile(r'^class (\w+)(?:\(([^)]*)\))?:\n    (?:r?""")(.+?)(?:"""|\n)', re.MULTILINE)
 
@@ -30,7 +31,7 @@ class Entry:
 def list_(argv: list[str]) -> None:
     """Print recipes, models, data sets and techniques, or one of these; or the techniques that a model supports."""
     if "--help" in argv or "-h" in argv:
-        print("usage: zoo list [recipes|models|data|techniques] [--for FAMILY|MODEL|TASK]")
+        print(f"usage: zoo list [{'|'.join(KINDS)}] [--for FAMILY|MODEL|TASK]")
         return
     wanted, kinds = take(argv, ("--for",))
     for kind in kinds:
@@ -134,6 +135,9 @@ def _print_recipe(name: str) -> None:
             settings = ", ".join(f"{k} {v}" for k, v in (config[section].get("init_args") or {}).items())
             lines.append(Entry(section, f"{config[section]['class_path'].rsplit('.', 1)[-1]} ({settings})"))
     lines.append(Entry("needs", _needs(str((config.get("data") or {}).get("class_path", "")))))
+    weights = index.entries().get(name)
+    if weights is not None:
+        lines.append(Entry("pretrained", f'zoo.load("{name}"): {_about(weights)}'))
     lines.append(Entry("reached", entry.reached or "not measured yet: python benchmarks/recipes.py " + name))
     _print_entries(lines)
     print()
@@ -157,6 +161,17 @@ def recipes() -> Iterator[Entry]:
             yield Entry(name, comments[0] if comments else "", reached)
 
 
+def pretrained() -> Iterator[Entry]:
+    """All recipes that weights come with, by what these reach."""
+    for name, weights in index.entries().items():
+        yield Entry(name, _about(weights))
+
+
+def _about(weights: index.Entry) -> str:
+    size = f"{weights.size / 1e6:.1f} MB" if weights.size > 1e6 else f"{weights.size / 1e3:.0f} kB"
+    return f"{weights.measured}, {weights.parameters:,} parameters, {weights.dtype}, {size}"
+
+
 def models() -> Iterator[Entry]:
     """All families, by class name."""
     root = Path(__file__).resolve().parents[1]
@@ -178,7 +193,7 @@ def techniques() -> Iterator[Entry]:
             yield Entry(name, summary)
 
 
-_ENTRIES = {"recipes": recipes, "models": models, "data": data, "techniques": techniques}
+_ENTRIES = {"recipes": recipes, "pretrained": pretrained, "models": models, "data": data, "techniques": techniques}
 
 
 def _comments(path: Path) -> list[str]:

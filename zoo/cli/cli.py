@@ -28,13 +28,13 @@ from zoo.notice import notice
 from zoo.redact import redact
 
 
-def run(prepared: Prepared, command: "type[ZooCLI] | None" = None) -> None:
-    """Build everything that the configuration names and run the command, or ``command`` in its place."""
+def run(prepared: Prepared, command: "type[ZooCLI] | None" = None) -> "ZooCLI":
+    """Build everything that the configuration names and run the command, or ``command`` in its place; returns it."""
     quieten()
     restrict_imports(*prepared.trusted)
     import_all_pieces(prepared.trusted)
     try:
-        (command or ZooCLI)(prepared)
+        return (command or ZooCLI)(prepared)
     except BaseException:
         run_folder.forget_if_empty()
         raise

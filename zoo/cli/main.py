@@ -15,10 +15,12 @@ run
   test      RUN | -c RECIPE --ckpt_path FILE                   measure on the test split
   validate  RUN | -c RECIPE --ckpt_path FILE                   measure on the validation split
   predict   RUN [--out FILE]                                   write predictions of the test split
+  evaluate  NAME | --all                                       weights of the package: do they reach what is said?
+  pack      RUN NAME [--dtype T] [--metric M]                  weights of a run for the package
   sample    RUN [--num N] [--truncation T] [--label K] [--out FILE]   pictures from a trained generator
 
 look
-  list      [recipes|models|data|techniques] [--for MODEL]     what there is; what a family or task supports
+  list      [recipes|pretrained|models|data|techniques] [--for MODEL]   what there is; what a family or task supports
   show      NAME                                               a recipe or a technique: its YAML, its card
   check     [-c RECIPE [--option value ...]]                   gradients against numbers; is a run worth starting
 
@@ -66,6 +68,14 @@ def _dispatch(argv: list[str]) -> None:
         from zoo.cli import check
 
         check.run(rest)
+    elif command == "evaluate":
+        from zoo.cli.evaluate import evaluate
+
+        evaluate(rest)
+    elif command == "pack":
+        from zoo.cli.pack import pack
+
+        pack(rest)
     elif command == "sample":
         from zoo.cli.sample import sample
 
@@ -80,5 +90,5 @@ def _dispatch(argv: list[str]) -> None:
     else:
         from zoo.cli.compose import did_you_mean
 
-        known = ["fit", "resume", "validate", "test", "predict", "sample", "list", "show", "check"]
+        known = ["fit", "resume", "validate", "test", "predict", "evaluate", "pack", "sample", "list", "show", "check"]
         raise ZooError(f"no command {command!r}{did_you_mean(command, known)} (`zoo --help` shows all)")

@@ -19,8 +19,10 @@ from tests.callbacks.optimizers.optimizer_checks import (
 from tests.tools import quiet_trainer
 from zoo.cnn import ResNet
 from zoo.errors import ZooError
+from zoo.layers.transformer import BlockDesign
 from zoo.mlp import MLP
-from zoo.task import Classification
+from zoo.task import Classification, LanguageModeling
+from zoo.transformer import GPT
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (8, 32), (32, 8)])
@@ -71,6 +73,11 @@ def test_hidden_matrices_are_those_between_the_first_and_the_last_layer() -> Non
     assert found[0] == "backbone.3.conv1.weight"
     assert "backbone.4.shortcut.0.weight" in found
     assert not {"backbone.0.weight", "head.weight"} & set(found)
+    gpt = GPT(9, 8, LanguageModeling(9), 8, 1, block=BlockDesign(heads=2))
+    names = {id(p): name for name, p in gpt.named_parameters()}
+    parts = ["attention.query", "attention.key", "attention.value", "attention.out", "feed_forward.expand"]
+    expected = [f"transformer.blocks.0.{part}.weight" for part in [*parts, "feed_forward.contract"]]
+    assert [names[id(p)] for p in hidden_matrices(gpt)] == expected
     with pytest.raises(ZooError, match="MLP has no trainable one between its first and its last layer"):
         Muon().build(MLP(64, Classification(10), hidden=[32]))
 
