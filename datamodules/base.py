@@ -97,6 +97,16 @@ class ZooDataModule(LightningDataModule):
         raise self._lacks("vocabulary_size", "its samples are not sequences of tokens")
 
     @property
+    def source_vocabulary_size(self) -> int | None:
+        """Different tokens that a text to translate may hold; None where they are those of its translation."""
+        raise self._lacks("source_vocabulary_size", "it has nothing to translate")
+
+    @property
+    def document_end(self) -> int | None:
+        """The token that ends a document, where documents lie in one window and are read apart; None where not."""
+        return None
+
+    @property
     def window(self) -> int:
         """Steps of one input, where all inputs have as many."""
         raise self._lacks("window", "its samples are not windows of a fixed length")

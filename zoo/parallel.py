@@ -41,8 +41,8 @@ def spread(network: nn.Module, mesh: DeviceMesh) -> None:
         for name, block in split.items():
             parallelize_module(block, tensor_mesh, tensor_plan(name, block, tensor_mesh.size()))
     if mesh[DATA].size() > 1:
-        for block in parts.values():
-            fully_shard(block, mesh=mesh[DATA])
+        for part in parts.values():
+            fully_shard(part, mesh=mesh[DATA])
         fully_shard(network, mesh=mesh[DATA])
 
 
