@@ -3,7 +3,7 @@
 Each seed is a `zoo fit` and a `zoo test` in a process of its own; the epoch is chosen on the validation split.
 
     python benchmarks/recipes.py cnn/digits mlp/digits mlp/diabetes --seeds 5
-    python benchmarks/recipes.py cnn/fashion_mnist --seeds 1 --threads 2
+    python benchmarks/recipes.py cnn/fashion_mnist --seeds 1 --threads 2 --keep runs
 """
 
 import argparse
@@ -27,10 +27,20 @@ METRICS = (("accuracy", 100, " %"), ("mse", 1, ""), ("rmse", 1, ""), ("r2", 1, "
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def run(recipe: str, seed: int, options: list[str], threads: int) -> tuple[dict[str, float], float]:
-    """Metrics of the test split, and the seconds that the whole `zoo fit` took, start-up included."""
-    with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "ZOO_RUNS": folder, "OMP_NUM_THREADS": str(threads)}
+def run(
+    recipe: str, seed: int, options: list[str], threads: int, keep: Path | None = None, also: tuple[str, ...] = ()
+) -> tuple[dict[str, float], float]:
+    """Metrics of the test split, and the seconds that the whole `zoo fit` took, start-up included.
+
+    Args:
+        recipe, seed, options: of `zoo fit`.
+        threads: of torch.
+        keep: folder for the run, in place of one that is removed.
+        also: commands such as "validate", whose metrics are added.
+    """
+    with tempfile.TemporaryDirectory() as passing:
+        folder = keep or Path(passing)
+        environment = {**os.environ, "ZOO_RUNS": str(folder), "OMP_NUM_THREADS": str(threads)}
         environment.pop("ZOO_RUN_DIR", None)
         start = time.perf_counter()
         zoo = [sys.executable, "-m", "zoo"]
@@ -39,9 +49,11 @@ def run(recipe: str, seed: int, options: list[str], threads: int) -> tuple[dict[
             check=True, env=environment, stdout=subprocess.DEVNULL,
         )  # fmt: skip
         seconds = time.perf_counter() - start
-        latest = Path(folder, recipe, "latest")
-        subprocess.run([*zoo, "test", str(latest)], check=True, env=environment, stdout=subprocess.DEVNULL)
-        return json.loads((latest / "test.json").read_text()), seconds
+        latest, metrics = Path(folder, recipe, "latest"), dict[str, float]()
+        for command in ("test", *also):
+            subprocess.run([*zoo, command, str(latest)], check=True, env=environment, stdout=subprocess.DEVNULL)
+            metrics |= json.loads((latest / f"{command}.json").read_text())
+        return metrics, seconds
 
 
 def reached(results: list[tuple[dict[str, float], float]], options: list[str], threads: int) -> str:
@@ -102,12 +114,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--option", action="append", default=[], help="passed on to zoo fit")
+    parser.add_argument("--keep", type=Path, help="folder for the runs, which are removed otherwise")
     parser.add_argument("--dry", action="store_true", help="print, but write nothing")
     arguments = parser.parse_args()
     for recipe in arguments.recipes:
         results = []
         for seed in range(arguments.seeds):
-            results.append(run(recipe, seed, arguments.option, arguments.threads))
+            results.append(run(recipe, seed, arguments.option, arguments.threads, arguments.keep))
             print(f"{recipe} seed {seed}: {results[-1][0]} in {results[-1][1]:.0f} s", flush=True)
         line = reached(results, arguments.option, arguments.threads)
         print(f"{recipe}: {line}", flush=True)

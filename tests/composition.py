@@ -33,12 +33,14 @@ from zoo.batch import Inputs
 from zoo.cli import facts, support
 from zoo.cli.compose import find, names, read
 from zoo.cnn import ResNet
+from zoo.layers.transformer import BlockDesign
 from zoo.mlp import MLP
 from zoo.module import SupervisedModule
 from zoo.profiler import NullProfiler
 from zoo.rnn import RNN
 from zoo.tabular import FTTransformer, TabM, TabularMLP
 from zoo.task import Classification, Regression, Task
+from zoo.vision_transformer import ViT
 
 CLASSES, SAMPLES, BATCH = 3, 12, 4  # three steps an epoch
 FRAGMENTS = [name for name in names() if name.startswith("techniques/")]
@@ -88,6 +90,11 @@ FAMILIES = {
     "tabm": Family(lambda task: TabM(6, task, hidden=[4, 4], members=2), ("vectors",), (6,)),
     "ft": Family(lambda task: FTTransformer(6, task, width=4, blocks=1, heads=2), ("vectors",), (6,)),
     "rnn": Family(lambda task: RNN(3, task, hidden=4), ("sequences",), (12, 3)),
+    "transformer": Family(
+        lambda task: ViT(1, 8, task, width=4, layers=2, dropout=0.1, drop_path=0.1, block=BlockDesign(heads=2)),
+        ("images",),
+        (1, 8, 8),
+    ),
 }
 TASKS: dict[str, Callable[[], Task]] = {
     "Classification": lambda: Classification(CLASSES),

@@ -46,9 +46,9 @@ from zoo.module import SupervisedModule, ZooModule
 
 Make = Callable[[SupervisedModule], list[Technique]]
 # Partners by hash of each technique in the default suite.
-PARTNERS = {"mlp": 4, "cnn": 2, "tabular": 2, "tabm": 1, "ft": 1, "rnn": 1}
+PARTNERS = {"mlp": 4, "cnn": 2, "tabular": 2, "tabm": 1, "ft": 1, "rnn": 1, "transformer": 1}
 # On these, which differ from their neighbours in the network alone, that is all.
-FEW = {"tabm", "ft", "rnn"}
+FEW = {"tabm", "ft", "rnn", "transformer"}
 # Hooks that every technique has from its base say nothing about what it does.
 COMMON = {"on_train_batch_end", "on_train_end"}
 

@@ -17,6 +17,7 @@ def train(recipe: str, *options: str) -> None:
     small = {
         "cnn/digits": ["--model.width=4", "--model.blocks=[1,1]"],
         "gan/digits_plain": ["--model.generator.width=4", "--model.discriminator.width=4"],
+        "transformer/stdlib_char": ["--model.width=16", "--model.layers=2", "--trainer.limit_train_batches=4"],
     }.get(recipe, [])
     main(["fit", "-c", recipe, *options, *small, "--trainer.max_epochs=1", "--trainer.enable_progress_bar=false"])
 
@@ -27,7 +28,7 @@ def test_a_fragment_trains(fragment: str, tmp_path: Path, monkeypatch: pytest.Mo
     # The first line of a fragment says with which recipe; one that needs no download stands in for the larger images.
     named = re.match(r"# zoo fit -c (\S+) ", find(fragment).read_text())
     assert named, "a fragment begins with the command that uses it"
-    recipe = named[1] if named[1].startswith(("mlp/", "rnn/", "gan/")) else "cnn/digits"
+    recipe = named[1] if named[1].startswith(("mlp/", "rnn/", "gan/", "transformer/")) else "cnn/digits"
     if "/distillation/" in fragment:
         train("cnn/digits")  # the teacher
         monkeypatch.delenv("ZOO_RUN_DIR")

@@ -25,11 +25,11 @@ FULL_BELOW = 600
 # What a family gets for arguments of these names; smooth where there is a choice.
 TINY: dict[str, Any] = {
     "in_features": 5, "in_channels": 1, "image_size": 8, "width": 4, "heads": 2, "members": 2, "resolution": 3,
-    "embedding_size": 2, "num_channels": 1, "window": 6, "segment": 3, "kernel": 3, "vocabulary_size": 5,
-    "dropout": 0.0, "activation": "tanh", "pool": "avg", "downsample": "stride",
+    "embedding_size": 2, "num_channels": 1, "window": 9, "segment": 3, "kernel": 3, "vocabulary_size": 5,
+    "patch": 3, "stride": 2, "context": 8, "dropout": 0.0, "activation": "tanh", "pool": "avg", "downsample": "stride",
 }  # fmt: skip
 # What is a list in some families, with an entry for each layer, and one number in others.
-TINY_LAYERS = {"blocks": 1, "hidden": 4}
+TINY_LAYERS = {"blocks": 1, "hidden": 4, "layers": 1}
 # Families and losses that cannot be checked like that, and why.
 LEFT_OUT = {
     "PretrainedBackbone": "the network is torchvision's",

@@ -2,7 +2,7 @@
 
 import sys
 
-from zoo.errors import ZooError
+from zoo.errors import UsageError, ZooError
 
 USAGE = """\
 usage: zoo COMMAND [options]
@@ -48,8 +48,9 @@ def main(args: list[str] | None = None) -> None:
     argv = sys.argv[1:] if args is None else args
     try:
         _dispatch(argv)
-    except ZooError as error:
-        print(f"zoo: error: {error}", file=sys.stderr)
+    except (UsageError, ZooError) as error:
+        message = error.message if isinstance(error, UsageError) else error
+        print(f"zoo: error: {message}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None

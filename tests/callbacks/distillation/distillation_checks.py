@@ -9,7 +9,7 @@ import yaml
 
 from callbacks.distillation.teacher import Teacher
 from tests.callbacks.technique_checks import fit
-from zoo.cnn import ResNet
+from zoo.cnn import ConvNet, ResNet
 from zoo.mlp import MLP
 from zoo.module import SupervisedModule
 from zoo.rnn import RNN
@@ -58,7 +58,7 @@ def matrix_run(folder: Path, student: SupervisedModule) -> Path:
     if isinstance(student.task, Classification):
         task["init_args"] = {"num_classes": student.task.num_classes}
     torch.manual_seed(7)
-    if isinstance(student, ResNet):  # images of every size
+    if isinstance(student, ConvNet):  # images, for which the teacher takes every size
         teacher = ResNet(1, copy.deepcopy(student.task), [1], width=4)
         arguments = {"in_channels": 1, "task": task, "blocks": [1], "width": 4}
         return write_run(folder, teacher, {"class_path": "zoo.cnn.ResNet", "init_args": arguments})

@@ -1,0 +1,1 @@
+"""Techniques that change what a step costs and not what it computes."""
