@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from zoo.cli.compose import find, names
+from zoo.cli.compose import find, names, read
 from zoo.cli.main import main as zoo
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -91,9 +91,11 @@ TASKS: dict[str, list[tuple[str, str, list[str]]]] = {
     "gan": [("MLP pair, a ring of 8 Gaussians", "gan/ring", ["--trainer.callbacks=[]"])],
     "sequences": [("LSTM, JapaneseVowels", "rnn/japanese_vowels", [])],
     "text": [("LSTM, source of the standard library", "rnn/stdlib_char", [])],
+    "gpt": [("GPT, source of the standard library", "transformer/stdlib_char", [])],
+    "gpt_init": [("GPT, source of the standard library, torch's own init", "transformer/stdlib_char", ["--init=null"])],
 }
 # On these the techniques are tried whose fragment names the recipe, whatever their kind.
-OF_SEQUENCES = ("sequences", "text")
+OF_SEQUENCES = ("sequences", "text", "gpt", "gpt_init")
 
 
 def run(recipe: str, options: list[str], seed: int) -> dict[str, float]:
@@ -149,7 +151,10 @@ def fragments_of(kind: str, recipe: str) -> list[str]:
     """The fragments that are tried on a task: those of a kind, or those that name its recipe."""
     known = [name for name in names() if name.startswith("techniques/")]
     if kind in OF_SEQUENCES:
-        return [name for name in known if f" {recipe} " in find(name).read_text().splitlines()[0]]
+        found = [name for name in known if f" {recipe} " in find(name).read_text().splitlines()[0]]
+        if kind in ("gpt", "gpt_init"):  # a scheme is held against none, all else against the recipe with its own
+            found = [name for name in found if ("init" in read(find(name))) == (kind == "gpt_init")]
+        return [name for name in found if "/efficiency/" not in name]  # those change no number
     return [name for name in known if name.startswith(f"techniques/{kind}/")]
 
 
@@ -161,6 +166,8 @@ def measure(kinds: list[str], seeds: int, only: str | None) -> None:
                 if only and fragment and only not in fragment:
                     continue
                 argv = (["-c", fragment] if fragment else []) + options
+                if fragment and kind == "gpt_init":
+                    argv = [option for option in argv if not option.startswith("--init")]
                 if fragment and kind == "optimizers":
                     # The recipe's own rate belongs to its own optimizer.
                     argv = [option for option in argv if not option.startswith("--optimizer")]

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from callbacks.init.scheme import InitScheme
 from callbacks.optimizers.selection import OptimizerSelection
+from callbacks.reporting.texts import HasVocabulary
+from callbacks.reporting.translations import Translates
 from callbacks.schedules.schedule import Schedule
 from zoo.cli import run_folder, summary
 from zoo.cli.arguments import SECTIONS, Prepared
@@ -175,6 +177,10 @@ class ZooCLI(LightningCLI):
         """Predict the test split and write the predictions."""
         batches = self.trainer.predict(**kwargs)
         if self.trainer.is_global_zero and isinstance(batches, list):
+            if isinstance(self.model, Translates) and isinstance(self.datamodule, HasVocabulary):
+                decode, file = self.datamodule.vocabulary.decode, self.prepared.out or self.folder / "predictions.txt"
+                summary.write_texts([decode(row) for batch in batches for row in cast(Tensor, batch)], file)
+                return
             columns = self.model.task.columns if isinstance(self.model, SupervisedModule) else None
             file = self.prepared.out or self.folder / "predictions.csv"
             summary.write_predictions(cast(list[Tensor], batches), file, columns)

@@ -39,8 +39,8 @@ of an onnx, zoo.json of a pt2). What comes out is in a user's units: class proba
 data. --raw leaves out this last step: logits, standardised values.
 
 Before the file is kept, it is read back and asked by onnxruntime or torch, at {_SIZES} samples, while
-{formats.TRACED[0]} were traced. A difference from the network's own answers above the tolerance is an error, and leaves
-no file.
+{formats.TRACED[0]} were traced. A difference from the network's own answers above the tolerance is an error,
+and leaves no file.
 """
 
 
