@@ -20,10 +20,14 @@ from pathlib import Path
 
 import torch
 
+from callbacks.reporting.translations import bleu
 from zoo.cli import catalog
 
 BEGIN, END = "<!-- recipes: python benchmarks/recipes.py -->", "<!-- /recipes -->"
-METRICS = (("accuracy", 100, " %"), ("mse", 1, ""), ("rmse", 1, ""), ("r2", 1, ""), ("bits_per_character", 1, ""))
+METRICS = (
+    ("accuracy", 100, " %"), ("mse", 1, ""), ("rmse", 1, ""), ("r2", 1, ""), ("bits_per_character", 1, ""),
+    ("bleu", 1, ""), ("bleu_of_copying", 1, ""),
+)  # fmt: skip
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -69,6 +73,8 @@ def reached(results: list[tuple[dict[str, float], float]], options: list[str], t
             digits = 4 if abs(statistics.mean(values)) < 1 else 2
             spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
             parts.append(f"test {name} {statistics.mean(values):.{digits}f}{spread}{unit}")
+    if "test/bleu" in results[0][0]:
+        parts.append(f"sacrebleu {bleu(['a'], ['a']).signature}")
     seconds = statistics.median([seconds for _, seconds in results])
     spent = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
     seeds = f"{len(results)} seeds" if len(results) > 1 else "1 seed"

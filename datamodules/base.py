@@ -97,6 +97,16 @@ class ZooDataModule(LightningDataModule):
         raise self._lacks("vocabulary_size", "its samples are not sequences of tokens")
 
     @property
+    def source_vocabulary_size(self) -> int | None:
+        """Different tokens that a text to translate may hold; None where they are those of its translation."""
+        raise self._lacks("source_vocabulary_size", "it has nothing to translate")
+
+    @property
+    def document_end(self) -> int | None:
+        """The token that ends a document, where documents lie in one window and are read apart; None where not."""
+        return None
+
+    @property
     def window(self) -> int:
         """Steps of one input, where all inputs have as many."""
         raise self._lacks("window", "its samples are not windows of a fixed length")
@@ -231,7 +241,12 @@ class ZooDataModule(LightningDataModule):
         return BatchLoader(self.splits[name], order, self.num_workers, pin_memory=self._on_cuda())
 
     def _place(self) -> tuple[int, int]:
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+        """Which of the processes that read different data this is, and how many there are."""
+        if self.trainer is None or self.trainer.world_size == 1:
+            return 0, 1
+        # Where processes share a matrix they share its batch, and the strategy knows.
+        place = self.trainer.strategy.distributed_sampler_kwargs  # type: ignore[attr-defined]
+        return place["rank"], place["num_replicas"]
 
     def _on_cuda(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"

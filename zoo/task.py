@@ -7,6 +7,7 @@ from zoo.tasks.language_modeling import LanguageModeling
 from zoo.tasks.multi_label import MultiLabel
 from zoo.tasks.regression import Regression
 from zoo.tasks.tagging import Tagging
+from zoo.tasks.translation import Translation
 
 __all__ = [
     "Classification",
@@ -17,4 +18,5 @@ __all__ = [
     "Regression",
     "Tagging",
     "Task",
+    "Translation",
 ]

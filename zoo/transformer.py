@@ -1,5 +1,6 @@
 """A GPT: a transformer that reads a text and says at every step what comes next."""
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 
 from zoo.errors import ZooError
 from zoo.generation import check_generation, draw_token
+from zoo.layers.kv_cache import KVCache
 from zoo.layers.position import Position
 from zoo.layers.transformer import BlockDesign, Transformer
 from zoo.module import SupervisedModule
@@ -30,6 +32,8 @@ class GPT(SupervisedModule):
         drop_path: probability in [0, 1) of leaving out a branch of the last block.
         tied: use the embedding as the last layer too (Press and Wolf 2017).
         block: see BlockDesign.
+        document_end: the token that ends a document, where several lie in one window: each is read as if it stood
+            there alone, with places from 0 on. Null reads the window as one text. Linked from the data.
     """
 
     takes = ("tokens",)
@@ -46,11 +50,12 @@ class GPT(SupervisedModule):
         drop_path: float = 0.0,
         tied: bool = True,
         block: BlockDesign = BlockDesign(),  # noqa: B008  frozen
+        document_end: int | None = None,
     ) -> None:
         super().__init__(task)
         if task.out_features != vocabulary_size:
             raise ZooError(f"GPT: the task is about {task.out_features} tokens, vocabulary_size is {vocabulary_size}")
-        self.window = window
+        self.window, self.document_end = window, document_end
         self.embedding = nn.Embedding(vocabulary_size, width)
         nn.init.normal_(self.embedding.weight, std=0.02)
         self.transformer = Transformer(
@@ -63,7 +68,16 @@ class GPT(SupervisedModule):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits of the next token, (B, T, vocabulary_size), of tokens (B, T)."""
-        return cast(Tensor, self.head(self.transformer(self.embedding(tokens))))
+        return cast(Tensor, self.head(self._read(tokens)))
+
+    def _read(self, tokens: Tensor, caches: Sequence[KVCache] = ()) -> Tensor:
+        """(B, T) -> (B, T, width), of the tokens behind those that the caches know."""
+        first = caches[0].steps if caches else 0
+        mask = places = None
+        if self.document_end is not None:
+            document, place = documents(tokens, self.document_end)
+            mask, places = document[:, first:, None] == document[:, None], place[:, first:]
+        return cast(Tensor, self.transformer(self.embedding(tokens[:, first:]), mask, places, caches=caches))
 
     @torch.no_grad()
     def generate(
@@ -98,8 +112,7 @@ class GPT(SupervisedModule):
             for _ in range(steps):
                 # Beyond the window every step moves the places of all tokens, and nothing kept is of use.
                 within = cached and tokens.shape[1] <= self.window
-                unread = tokens[:, caches[0].steps :] if within else tokens[:, -self.window :]
-                seen = self.transformer(self.embedding(unread), caches=caches if within else ())
+                seen = self._read(tokens[:, -self.window :], caches if within else ())
                 token = draw_token(self.head(seen[:, -1]), temperature, top_k, top_p)
                 tokens = torch.cat([tokens, token[:, None]], 1)
         finally:
@@ -110,3 +123,15 @@ class GPT(SupervisedModule):
     def branches(self) -> dict[str, nn.Linear]:
         """The layers that residual branches end in, by name."""
         return {f"transformer.{name}": layer for name, layer in self.transformer.branches().items()}
+
+
+def documents(tokens: Tensor, end: int) -> tuple[Tensor, Tensor]:
+    """Which document of its row each token belongs to, and its place within it, from 0 on: int64 (B, T) both.
+
+    An end belongs to the document that it ends.
+    """
+    ends = (tokens == end).long()
+    document = ends.cumsum(1) - ends
+    step = torch.arange(tokens.shape[1], device=tokens.device)
+    begins = torch.cat([torch.ones_like(ends[:, :1]), ends[:, :-1]], 1)
+    return document, step - (step * begins).cummax(1).values

@@ -17,7 +17,7 @@ from zoo.errors import ZooError
 from zoo.gradient_check import Checked, check_gradients
 from zoo.losses.base import ClassificationLoss, Loss, MultiLabelLoss, RegressionLoss
 from zoo.module import SupervisedModule, ZooModule
-from zoo.task import Classification, Forecasting, LanguageModeling, MultiLabel, Regression, Task
+from zoo.task import Classification, Forecasting, LanguageModeling, MultiLabel, Regression, Task, Translation
 
 CLASSES, SAMPLES, STEPS = 3, 4, 8
 # Above so many numbers a full Jacobian takes longer than a person waits; random directions then have to do.
@@ -106,6 +106,8 @@ def tasks_of(family: type[SupervisedModule]) -> list[Task]:
         return [Forecasting(1, horizon=3)]
     if own is LanguageModeling:
         return [LanguageModeling(TINY["vocabulary_size"])]
+    if own is Translation:
+        return [Translation(TINY["vocabulary_size"])]
     return [Classification(CLASSES), Regression(1)]
 
 
@@ -113,7 +115,7 @@ def targets(task: Task) -> Tensor:
     """Targets of a few samples, positive where they are values, so that every loss is defined for them."""
     if isinstance(task, Forecasting):
         return torch.linspace(0.5, 2.0, SAMPLES * task.horizon, dtype=torch.double).reshape(SAMPLES, task.horizon, 1)
-    if isinstance(task, LanguageModeling):
+    if isinstance(task, LanguageModeling | Translation):
         return torch.arange(SAMPLES * STEPS).reshape(SAMPLES, STEPS) % task.num_classes
     if isinstance(task, Classification):
         return torch.arange(SAMPLES) % task.num_classes

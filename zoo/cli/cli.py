@@ -12,15 +12,18 @@ from torch import Tensor
 
 from callbacks.init.scheme import InitScheme
 from callbacks.optimizers.selection import OptimizerSelection
+from callbacks.reporting.texts import HasVocabulary
+from callbacks.reporting.translations import Translates
 from callbacks.schedules.schedule import Schedule
 from zoo.cli import run_folder, summary
 from zoo.cli.arguments import SECTIONS, Prepared
 from zoo.cli.links import add_links, linked_values, wanted_facts
 from zoo.cli.parser import ZooParser, complaints_of
 from zoo.cli.plumbing import default_callbacks, import_all_pieces, quieten, trainer_defaults
+from zoo.cli.starting import starting_weights
 from zoo.errors import ZooError
 from zoo.from_run import restrict_imports
-from zoo.init_from import init_from, read_weights
+from zoo.init_from import init_from
 from zoo.module import SupervisedModule, ZooModule
 from zoo.notice import notice
 from zoo.redact import redact
@@ -132,7 +135,7 @@ class ZooCLI(LightningCLI):
         if source is not None:
             if not isinstance(self.model, ZooModule):
                 raise ZooError(f"--init_from fills models of the zoo, not {type(self.model).__name__}")
-            afresh = init_from(self.model, read_weights(source), str(source))
+            afresh = init_from(self.model, starting_weights(source), source)
             notice(f"starting from the weights of {source}" + (f"; afresh: {', '.join(afresh)}" if afresh else ""))
 
     def describe_run(self) -> None:
@@ -149,7 +152,8 @@ class ZooCLI(LightningCLI):
         section = yaml.safe_load(
             self._parser(self.subcommand).dump(self.config[self.subcommand], skip_unset=False, format="yaml")
         )
-        config = {"recipe": self.prepared.recipe, **{key: section[key] for key in SECTIONS if key in section}}
+        start = {"init_from": self.prepared.init_from} if self.prepared.init_from else {}
+        config = {"recipe": self.prepared.recipe, **start, **{key: section[key] for key in SECTIONS if key in section}}
         for keys, value in linked_values(self.config[self.subcommand], self.datamodule).items():
             place = config
             for key in keys[:-1]:
@@ -173,6 +177,10 @@ class ZooCLI(LightningCLI):
         """Predict the test split and write the predictions."""
         batches = self.trainer.predict(**kwargs)
         if self.trainer.is_global_zero and isinstance(batches, list):
+            if isinstance(self.model, Translates) and isinstance(self.datamodule, HasVocabulary):
+                decode, file = self.datamodule.vocabulary.decode, self.prepared.out or self.folder / "predictions.txt"
+                summary.write_texts([decode(row) for batch in batches for row in cast(Tensor, batch)], file)
+                return
             columns = self.model.task.columns if isinstance(self.model, SupervisedModule) else None
             file = self.prepared.out or self.folder / "predictions.csv"
             summary.write_predictions(cast(list[Tensor], batches), file, columns)

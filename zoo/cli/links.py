@@ -17,6 +17,8 @@ LINKS: tuple[tuple[str, str], ...] = (
     ("image_size", "model.init_args.image_size"),
     ("num_channels", "model.init_args.num_channels"),
     ("vocabulary_size", "model.init_args.vocabulary_size"),
+    ("source_vocabulary_size", "model.init_args.source_vocabulary_size"),
+    ("document_end", "model.init_args.document_end"),
     ("window", "model.init_args.window"),
     ("num_classes", "model.init_args.task.init_args.num_classes"),
     ("num_targets", "model.init_args.task.init_args.num_targets"),

@@ -24,6 +24,7 @@ from callbacks.reporting.metrics_csv import MetricsCSV
 from callbacks.reporting.progress import Progress
 from callbacks.reporting.samples import Samples
 from callbacks.reporting.texts import Texts, Writes
+from callbacks.reporting.translations import Translates, Translations
 from callbacks.technique import Conflict, Technique
 from zoo.checkpoint_io import AtomicCheckpointIO
 from zoo.errors import ZooError
@@ -76,6 +77,9 @@ def default_callbacks(settings: dict[str, Any], model: LightningModule, folder: 
             callbacks += _of_games(model, callbacks, folder)
         if isinstance(model, Writes) and not any(isinstance(callback, Texts) for callback in callbacks):
             callbacks.append(Texts(folder))
+    translates = command != "predict" and isinstance(model, Translates)
+    if translates and not any(isinstance(callback, Translations) for callback in callbacks):
+        callbacks.append(Translations(folder))
     if settings.get("enable_progress_bar") is not False:
         callbacks.append(Progress())
     plugins = settings.get("plugins") or []

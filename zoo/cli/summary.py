@@ -138,6 +138,13 @@ def write_predictions(predictions: list[torch.Tensor], file: Path, columns: list
     _console().print(f"{len(rows):,} predictions in {_shown(file)}", highlight=False, soft_wrap=True)
 
 
+def write_texts(texts: list[str], file: Path) -> None:
+    """One line a text, whose own ends of lines become spaces."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(f"{' '.join(text.splitlines())}\n" for text in texts), "utf-8")
+    _console().print(f"{len(texts):,} texts in {_shown(file)}", highlight=False, soft_wrap=True)
+
+
 def _are_probabilities(rows: torch.Tensor) -> bool:
     """Whether each row (C,) of several adds up to 1."""
     return rows.shape[1] > 1 and torch.allclose(rows.sum(1), torch.ones(len(rows)), atol=1e-3)
