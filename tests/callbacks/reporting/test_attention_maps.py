@@ -19,7 +19,7 @@ from datamodules.japanese_vowels import JapaneseVowels
 from tests.tools import quiet_trainer
 from zoo.batch import Batch
 from zoo.errors import ZooError
-from zoo.layers.transformer import BlockDesign
+from zoo.layers.transformer import BlockDesign, Context
 from zoo.mlp import MLP
 from zoo.sequence_transformer import SequenceTransformer
 from zoo.task import Classification, LanguageModeling
@@ -54,17 +54,14 @@ def fit(module: Any, data: Any, *callbacks: Callback, **settings: Any) -> None:
 def test_attention_is_that_of_the_layers() -> None:
     module, x = vit().eval(), torch.randn(3, 1, 8, 8)
     heard = attention_of(module, Batch(x))
-    assert [*heard.weights] == ["backbone.1.attention", "backbone.2.attention"]
-    tokens, first, second, *_ = module.backbone
+    assert [*heard.weights] == ["backbone.1.blocks.0.attention", "backbone.1.blocks.1.attention"]
+    tokens, stack, _ = module.backbone
+    first, second = stack.blocks
     with torch.no_grad():
         said = tokens(x)
-        torch.testing.assert_close(
-            heard.weights["backbone.1.attention"], first.attention.weights(first.attention_residual.norm(said))
-        )
-        said = first(said)
-        torch.testing.assert_close(
-            heard.weights["backbone.2.attention"], second.attention.weights(second.attention_residual.norm(said))
-        )
+        for block, weights in zip((first, second), heard.weights.values()):
+            torch.testing.assert_close(weights, block.attention.weights(block.attention_residual.norm(said)))
+            said = block(said, Context())
     assert heard.read is not None
     assert heard.read.tolist() == [[1.0] + [0.0] * 16] * 3
     assert not any(layer._forward_pre_hooks for layer in module.modules())
