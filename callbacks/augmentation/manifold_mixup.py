@@ -25,11 +25,9 @@ def mixing_layers(module: nn.Module) -> list[str]:
     one of a list of ``blocks`` in such a child.
     """
     backbone = dict(module.named_children()).get("backbone")
-    children = dict(backbone.named_children()) if backbone is not None else {}
-    inner = {
-        name: {f"{name}.{block}": part for block, part in blocks(child).items()} for name, child in children.items()
-    }
-    found = {name: part for child in children for name, part in (inner[child] or {child: children[child]}).items()}
+    found: dict[str, nn.Module] = {}
+    for name, child in backbone.named_children() if backbone is not None else ():
+        found |= {f"{name}.{inner}": block for inner, block in blocks(child).items()} or {name: child}
     norms = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
     learnt = [name for name, m in found.items() if not isinstance(m, norms) and any(True for _ in m.parameters())]
     return [INPUT, *(f"backbone.{name}" for name in learnt)]

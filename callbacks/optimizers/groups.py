@@ -123,8 +123,8 @@ def layers(network: nn.Module) -> list[list[str]]:
 def _units(module: nn.Module, prefix: str) -> Iterator[tuple[str, bool]]:
     """Prefixes of what makes layers, and whether each begins one."""
     children = [(name, c) for name, c in module.named_children() if next(c.parameters(), None) is not None]
+    of_stack = is_stack(module)
     for name, child in children:
-        of_stack = is_stack(module)
         opened = name == "backbone" or len(children) == 1 or is_stack(child) or (of_stack and name == "blocks")
         if opened and any(next(c.parameters(), None) is not None for c in child.children()):
             yield from _units(child, f"{prefix}{name}.")
