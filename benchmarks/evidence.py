@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from zoo.cli.compose import find, names
+from zoo.cli.compose import find, names, read
 from zoo.cli.main import main as zoo
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,6 +35,9 @@ BEGIN, END = "<!-- measured:", "<!-- /measured -->"
 COLUMNS = {
     "accuracy": "test accuracy, %",
     "calibration_error": "test calibration error",
+    "robust": "test accuracy under PGD, %",
+    "modes": "modes of 8",
+    "good": "good samples, %",
     "bits": "test bits per character",
     "loss": "last training loss",
 }
@@ -77,11 +80,22 @@ TASKS: dict[str, list[tuple[str, str, list[str]]]] = {
     "compression": GENERAL,
     "stopping": GENERAL,
     "calibration": GENERAL,
+    "adversarial": [
+        (
+            "ResNet-8, 10 epochs, PGD-20 within Linf 0.15",
+            "cnn/digits",
+            ["-c", "techniques/adversarial/robust_evaluation", *SHORT],
+        )
+    ],
+    # The plain game of gan/ring, which forgets modes; techniques for images are not for points and are left out.
+    "gan": [("MLP pair, a ring of 8 Gaussians", "gan/ring", ["--trainer.callbacks=[]"])],
     "sequences": [("LSTM, JapaneseVowels", "rnn/japanese_vowels", [])],
     "text": [("LSTM, source of the standard library", "rnn/stdlib_char", [])],
+    "gpt": [("GPT, source of the standard library", "transformer/stdlib_char", [])],
+    "gpt_init": [("GPT, source of the standard library, torch's own init", "transformer/stdlib_char", ["--init=null"])],
 }
 # On these the techniques are tried whose fragment names the recipe, whatever their kind.
-OF_SEQUENCES = ("sequences", "text")
+OF_SEQUENCES = ("sequences", "text", "gpt", "gpt_init")
 
 
 def run(recipe: str, options: list[str], seed: int) -> dict[str, float]:
@@ -104,24 +118,43 @@ def run(recipe: str, options: list[str], seed: int) -> dict[str, float]:
                 return {"stopped": 1.0}
             print(f"left out: {said}", flush=True)  # not for this family
             return {}
+        if recipe == "gan/ring":
+            return on_ring(latest) | {"seconds": seconds}
         rows = (latest / "metrics.csv").read_text().splitlines()
         columns = rows[0].split(",")
         losses = [row.split(",")[columns.index("train/loss")] for row in rows[1:]]
         tested = json.loads((latest / "test.json").read_text())
         found = {"loss": float([value for value in losses if value][-1]), "seconds": seconds}
-        named = {"accuracy": "test/accuracy", "calibration_error": "test/calibration_error"}
+        named = {
+            "accuracy": "test/accuracy",
+            "robust": "test/robust_accuracy",
+            "calibration_error": "test/calibration_error",
+        }
         named = {"bits": "test/bits_per_character"} if "test/bits_per_character" in tested else named
         found |= {key: tested[name] for key, name in named.items() if name in tested}
-        if "accuracy" in found:
-            found["accuracy"] *= 100
+        for key in ("accuracy", "robust"):
+            if key in found:
+                found[key] *= 100
         return found
+
+
+def on_ring(run: Path) -> dict[str, float]:
+    """How many modes the generator that a run kept has learnt, and how many of its samples are good, in percent."""
+    from datamodules.ring import covered_modes, good_fraction, mode_centres
+    from zoo.cli.sample import load_game
+
+    points, centres = load_game(run).sample(8_000, batch_size=8_000), mode_centres(8, 2.0)
+    return {"modes": covered_modes(points, centres, 0.05), "good": 100 * good_fraction(points, centres, 0.05)}
 
 
 def fragments_of(kind: str, recipe: str) -> list[str]:
     """The fragments that are tried on a task: those of a kind, or those that name its recipe."""
     known = [name for name in names() if name.startswith("techniques/")]
     if kind in OF_SEQUENCES:
-        return [name for name in known if f" {recipe} " in find(name).read_text().splitlines()[0]]
+        found = [name for name in known if f" {recipe} " in find(name).read_text().splitlines()[0]]
+        if kind in ("gpt", "gpt_init"):  # a scheme is held against none, all else against the recipe with its own
+            found = [name for name in found if ("init" in read(find(name))) == (kind == "gpt_init")]
+        return [name for name in found if "/efficiency/" not in name]  # those change no number
     return [name for name in known if name.startswith(f"techniques/{kind}/")]
 
 
@@ -133,6 +166,8 @@ def measure(kinds: list[str], seeds: int, only: str | None) -> None:
                 if only and fragment and only not in fragment:
                     continue
                 argv = (["-c", fragment] if fragment else []) + options
+                if fragment and kind == "gpt_init":
+                    argv = [option for option in argv if not option.startswith("--init")]
                 if fragment and kind == "optimizers":
                     # The recipe's own rate belongs to its own optimizer.
                     argv = [option for option in argv if not option.startswith("--optimizer")]
@@ -143,7 +178,7 @@ def measure(kinds: list[str], seeds: int, only: str | None) -> None:
                 entry = {"command": f"zoo fit -c {recipe} {' '.join(argv)}", "runs": results, "machine": machine()}
                 store.setdefault(f"{kind}: {title}", {})[fragment or "without"] = entry
                 RESULTS.write_text(json.dumps(store, indent=1, sort_keys=True) + "\n")
-                by = next(key for key in ("accuracy", "bits", "stopped") if key in results[0])
+                by = next(key for key in ("robust", "accuracy", "bits", "modes", "stopped") if key in results[0])
                 print(f"{title:<42} {fragment or 'without':<40} {summary(results, by)}", flush=True)
 
 
@@ -159,7 +194,7 @@ def summary(results: list[dict[str, float]], key: str) -> str:
     if not values:
         return "stopped: loss not finite" if stopped else "not measured"
     spread = statistics.stdev(values) if len(values) > 1 else 0.0
-    digits = 1 if key == "accuracy" else 3
+    digits = 1 if key in ("accuracy", "robust", "modes", "good") else 3
     text = f"{statistics.mean(values):.{digits}f} ± {spread:.{digits}f}"
     return f"{text} ({stopped} stopped)" if stopped else text
 
@@ -178,7 +213,7 @@ def write_cards() -> None:
         lines, digits = [], False
         for task, entries in store.items():
             if fragment in entries and "without" in entries:
-                digits |= not task.startswith(OF_SEQUENCES)
+                digits |= not task.startswith((*OF_SEQUENCES, "gan"))
                 title = task.partition(": ")[2]
                 for label, name in (("without", "without"), ("with", fragment)):
                     runs = entries[name]["runs"]

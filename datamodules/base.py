@@ -241,7 +241,12 @@ class ZooDataModule(LightningDataModule):
         return BatchLoader(self.splits[name], order, self.num_workers, pin_memory=self._on_cuda())
 
     def _place(self) -> tuple[int, int]:
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+        """Which of the processes that read different data this is, and how many there are."""
+        if self.trainer is None or self.trainer.world_size == 1:
+            return 0, 1
+        # Where processes share a matrix they share its batch, and the strategy knows.
+        place = self.trainer.strategy.distributed_sampler_kwargs  # type: ignore[attr-defined]
+        return place["rank"], place["num_replicas"]
 
     def _on_cuda(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"

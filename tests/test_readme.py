@@ -20,6 +20,21 @@ def test_the_python_example_learns(
     assert float(metrics["test/accuracy"]) > 0.9
 
 
+@pytest.mark.parametrize(
+    ("page", "first"), [("README.md", 1), ("docs/handbook/pretrained.md", 0)], ids=["readme", "handbook"]
+)
+def test_the_examples_of_trained_networks_run(
+    page: str, first: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (README.parent / page).read_text(), re.DOTALL)[first:]
+    assert blocks
+    for block in blocks:
+        exec(block, {})
+    said = capsys.readouterr().out
+    assert "['0', '1', '2', '3', '4']" in said
+
+
 def test_every_command_names_what_there_is() -> None:
     from zoo.cli.compose import find
 

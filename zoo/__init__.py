@@ -81,8 +81,8 @@ def load(source: str | Path, pretrained: bool = True) -> Pretrained:
     """A trained network that takes raw samples: ``predict``, ``generate`` or ``sample``.
 
     Args:
-        source: a name of ``zoo.list("pretrained")``, the folder of a run, a checkpoint within one, or a .safetensors
-            file of ``zoo pack``.
+        source: a name of ``zoo.list("pretrained")``, the folder of a run, a checkpoint within one, a .safetensors
+            file, "hub:USER/NAME[@REVISION]", or "wandb:ENTITY/PROJECT/ARTIFACT:VERSION".
         pretrained: False gives a packed network with fresh weights, to be trained.
 
     Raises:

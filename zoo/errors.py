@@ -8,6 +8,14 @@ class ZooError(ValueError):
     """Base of all errors that are the user's to mend."""
 
 
+class UsageError(SystemExit):
+    """What a parser complains of: no ZooError, because parsers try alternatives and swallow ValueErrors."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(2)
+        self.message = message
+
+
 class DataError(ZooError):
     """The data are not what the run needs; names the file, the split or the sample."""
 

@@ -107,8 +107,18 @@ class ZooModule(LightningModule):
                 initializer(self)
                 self.initialized.add(name)
 
+    def configure_model(self) -> None:
+        """Spread the network over the processes of a strategy with a mesh of devices (ModelParallelStrategy)."""
+        if self.device_mesh is not None:
+            from zoo.parallel import spread  # a second of imports that few runs need
+
+            spread(self, self.device_mesh)
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        seed_step(self.trainer.current_epoch, batch_idx, self.trainer.global_rank)
+        # Processes that hold parts of one matrix read the same batch and drop the same units.
+        mesh = self.device_mesh
+        rank = self.trainer.global_rank if mesh is None else mesh["data_parallel"].get_local_rank()
+        seed_step(self.trainer.current_epoch, batch_idx, rank)
 
     def configure_optimizers(self) -> Any:
         built = [self._configure_optimizer(name, network) for name, network in self.networks().items()]

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.plugins.precision import MixedPrecision
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -43,8 +44,11 @@ def may_fuse(trainer: Trainer) -> bool:
     """Whether this run leaves the gradients to a fused kernel as it expects them.
 
     Under 16-bit mixed precision Lightning refuses to clip for a fused optimizer, and with a loss scaler the hooks
-    before the step would see gradients that are still scaled, because a fused kernel unscales them itself.
+    before the step would see gradients that are still scaled, because a fused kernel unscales them itself. Weights
+    that are spread over processes in different ways have no kernel in common.
     """
+    if isinstance(trainer.strategy, ModelParallelStrategy):
+        return False
     plugin = trainer.precision_plugin
     if not isinstance(plugin, MixedPrecision):
         return True

@@ -23,7 +23,7 @@ from zoo.weights.file import Stored
 from zoo.weights.index import Entry
 
 # Where weights can be fetched from: "scheme:rest" -> "module:function", which takes the rest and gives a local path.
-FETCHERS: dict[str, str] = {}
+FETCHERS: dict[str, str] = {"hub": "zoo.sharing:from_hub", "wandb": "zoo.sharing:from_wandb"}
 
 
 class Pretrained:

@@ -13,7 +13,7 @@ from zoo.play import Play
 class Consistency(GameTechnique):
     """weight * mean (D(x) - D(T(x)))^2 over real images, where T shifts and perhaps mirrors.
 
-    Zhang et al., "Consistency regularization for generative adversarial networks", 2020, eq. 4. With ``fake_weight``
+    Zhang et al., "Consistency regularization for generative adversarial networks", 2020. With ``fake_weight``
     it holds for fakes too: Zhao et al., "Improved consistency regularization for GANs", 2021, algorithm 1.
 
     Args:

@@ -37,7 +37,7 @@ class DiffAugment(GameTechnique):
     """Augment real images and fakes alike before the discriminator sees them, in the steps of both players.
 
     The generator is judged through the same changes, so that it need not imitate them. Zhao et al., "Differentiable
-    augmentation for data-efficient GAN training", 2020, eq. 4 and 5, with the paper's strengths: shifts up to 1/8 of
+    augmentation for data-efficient GAN training", 2020, section 3, with the paper's strengths: shifts up to 1/8 of
     the side, a hole of half the side.
 
     Args:

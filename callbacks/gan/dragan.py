@@ -16,7 +16,7 @@ class DRAGAN(SlopePenalty):
     """weight * mean (|dD(x + e)/dx| - 1)^2 with e ~ N(0, (noise std(x))^2), std over all numbers of the batch.
 
     Sharp slopes round real samples are what its authors blame for collapse. Kodali et al., "On convergence and
-    stability of GANs", 2017, eq. 5.
+    stability of GANs", 2017.
 
     Args:
         weight: lambda; 10 in the paper.

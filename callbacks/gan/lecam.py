@@ -16,7 +16,7 @@ from zoo.play import Play
 def lecam(real: Tensor, fake: Tensor, real_anchor: Tensor, fake_anchor: Tensor) -> Tensor:
     """mean (D(x) - a_F)^2 + mean (D(G(z)) - a_R)^2, with running means of the logits as anchors.
 
-    Tseng et al., "Regularizing generative adversarial networks under limited data", 2021, eq. 4.
+    Tseng et al., "Regularizing generative adversarial networks under limited data", 2021.
     """
     return (real - fake_anchor).square().mean() + (fake - real_anchor).square().mean()
 

@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from callbacks.gradients.clipping import ClippingTechnique
 from callbacks.technique import Conflict
@@ -25,14 +26,34 @@ def clip_gradients_(parameters: list[Tensor], limit: float, by: Literal["norm", 
     Returns:
         The norm before clipping, and 1.0 if anything was clipped or else 0.0; both scalars on the device.
     """
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if any(isinstance(gradient, DTensor) for gradient in gradients):
+        return _clip_parts_(gradients, limit, by)
     if by == "norm":
         norm = nn.utils.clip_grad_norm_(parameters, limit)
         return norm, (norm > limit).float()
-    gradients = [p.grad for p in parameters if p.grad is not None]
     norm = nn.utils.get_total_norm(gradients)
     largest = nn.utils.get_total_norm(gradients, norm_type=math.inf)
     nn.utils.clip_grad_value_(parameters, limit)
     return norm, (largest > limit).float()
+
+
+def _clip_parts_(gradients: list[Tensor], limit: float, by: Literal["norm", "value"]) -> tuple[Tensor, Tensor]:
+    """The same where processes hold parts of the gradients, in different ways, for which torch has no common kernel."""
+    sizes = [math.inf if by == "value" else 2.0, 2.0]
+    norms = [torch.stack([_whole(torch.linalg.vector_norm(g, size)) for g in gradients]) for size in sizes]
+    judged, norm = torch.linalg.vector_norm(norms[0], sizes[0]), torch.linalg.vector_norm(norms[1])
+    for gradient in gradients:
+        part = gradient.to_local() if isinstance(gradient, DTensor) else gradient
+        if by == "value":
+            part.clamp_(-limit, limit)
+        else:
+            part.mul_((limit / (norm + 1e-6)).clamp(max=1.0))  # as torch has it
+    return norm, (judged > limit).float()
+
+
+def _whole(scalar: Tensor) -> Tensor:
+    return scalar.full_tensor() if isinstance(scalar, DTensor) else scalar
 
 
 class GradientClipping(ClippingTechnique):

@@ -201,5 +201,5 @@ def test_arguments_that_cannot_work(arguments: dict[str, Any], message: str) -> 
 
 
 def test_an_odd_width_cannot_be_turned() -> None:
-    with pytest.raises(ZooError, match="need an even width, got 3$"):
+    with pytest.raises(ZooError, match=r"need an even width, got 3$"):
         Rotary(4, 3)

@@ -8,11 +8,13 @@ import torch
 from lightning.pytorch import Callback
 from torch import Tensor
 
+from callbacks.diagnostics.collapse_guard import CollapseGuard
 from callbacks.gan.ada import ADA
 from callbacks.gan.generator_ema import GeneratorEMA
 from callbacks.gan.lecam import LeCam
 from callbacks.gan.r1 import R1
 from callbacks.gan.relativistic import Relativistic
+from callbacks.reporting.judge import Judge
 from datamodules.digits import Digits
 from tests.gan_checks import ring
 from tests.tools import quiet_trainer
@@ -104,3 +106,19 @@ def test_the_step_of_two_processes_is_that_of_one(tmp_path: Path, monkeypatch: p
     one["metrics"].pop("val/fake_logit")  # of samples from noise, which is another in each process
     for name, value in one["metrics"].items():
         assert two["metrics"][name].item() == pytest.approx(value.item(), rel=1e-3, abs=1e-4), name
+
+
+def test_two_processes_judge_and_guard_as_one_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # pictures go to the run's folder
+    torch.manual_seed(0)
+    gan = GAN(MLPGenerator([2], latent_dim=4, hidden=[16]), MLPDiscriminator([2], hidden=[16]))
+    data = ring(batch_size=32, size=800)
+    first, second = run(tmp_path / "two", gan, data, Judge(num=100), CollapseGuard(), max_epochs=2, **PAIR)
+    assert_equal(first["weights"], second["weights"])
+    assert first["metrics"] == second["metrics"]
+    gan.load_state_dict(first["weights"])
+    alone = quiet_trainer(callbacks=[Judge(num=100)])
+    (values,) = alone.validate(gan, datamodule=data, verbose=False)
+    for name in ("val/frechet_ring_points", "val/coverage_ring_points", "val/class_kl_ring_points"):
+        assert first["metrics"][name].item() == pytest.approx(values[name], rel=1e-4), name
+    assert any(name.startswith("val/guard_") for name in first["metrics"])

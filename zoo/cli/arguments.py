@@ -6,7 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from zoo.cli.compose import Config, compose, find, read
+from zoo.cli.compose import Config, compose, find, merge, read
+from zoo.cli.starting import frozen
 from zoo.errors import ZooError
 
 # What a configuration may say, whatever the command; a run's config.yaml also holds arguments of fit alone.
@@ -27,7 +28,7 @@ class Prepared:
         run: folder of the run that is resumed or measured, if one was named.
         trusted: packages that class paths may come from beside the project's own.
         out: file for predictions.
-        init_from: run folder or file whose weights the run starts from.
+        init_from: name, run folder or file whose weights the run starts from.
     """
 
     command: str
@@ -37,15 +38,19 @@ class Prepared:
     run: Path | None = None
     trusted: list[str] = field(default_factory=list)
     out: Path | None = None
-    init_from: Path | None = None
+    init_from: str | None = None
 
 
 def prepare(command: str, argv: list[str]) -> Prepared:
-    """Read ``-c``, ``--trust``, ``--out`` and a run folder; merge the recipes; leave the rest to the parser."""
+    """Read what is the zoo's own (``-c``, ``--trust``, ``--out``, ``--init_from``, ``--freeze``, a run), merge recipes.
+
+    The rest is left to the parser.
+    """
     sources, argv = take(argv, ("-c", "--config"))
     trusted, argv = take(argv, ("--trust",))
     outs, argv = take(argv, ("--out",)) if command == "predict" else ([], argv)
     starts, argv = take(argv, ("--init_from",)) if command == "fit" else ([], argv)
+    parts, argv = take(argv, ("--freeze",)) if command == "fit" else ([], argv)
     run: Path | None = None
     if argv and not argv[0].startswith("-"):
         if command == "fit":
@@ -55,6 +60,11 @@ def prepare(command: str, argv: list[str]) -> Prepared:
     elif command == "resume":
         raise ZooError("resume needs the folder of a run, such as runs/cnn/digits/latest")
     config = compose(sources)
+    start = config.pop("init_from", None)  # a run that goes on has weights of its own
+    if starts or command != "fit":
+        start = starts[-1] if starts and starts[-1] != "none" else None
+    if parts:
+        config = merge(config, {"trainer": {"callbacks+": frozen(parts)}})
     if run is not None or "recipe" in config:  # the config.yaml of a run, which says more than the parser takes
         config = {key: value for key, value in config.items() if key in SECTIONS}
     recipe = _recipe_name(sources[0]) if sources else None
@@ -67,7 +77,7 @@ def prepare(command: str, argv: list[str]) -> Prepared:
     options = [f"--config={yaml.safe_dump(config, sort_keys=False)}"] if config else []
     return Prepared(
         command, [command, *options, *_explicit_switches(argv)], config, recipe, run, trusted,
-        Path(outs[-1]) if outs else None, Path(starts[-1]) if starts else None,
+        Path(outs[-1]) if outs else None, start,
     )  # fmt: skip
 
 

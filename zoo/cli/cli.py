@@ -20,9 +20,10 @@ from zoo.cli.arguments import SECTIONS, Prepared
 from zoo.cli.links import add_links, linked_values, wanted_facts
 from zoo.cli.parser import ZooParser, complaints_of
 from zoo.cli.plumbing import default_callbacks, import_all_pieces, quieten, trainer_defaults
+from zoo.cli.starting import starting_weights
 from zoo.errors import ZooError
 from zoo.from_run import restrict_imports
-from zoo.init_from import init_from, read_weights
+from zoo.init_from import init_from
 from zoo.module import SupervisedModule, ZooModule
 from zoo.notice import notice
 from zoo.redact import redact
@@ -134,7 +135,7 @@ class ZooCLI(LightningCLI):
         if source is not None:
             if not isinstance(self.model, ZooModule):
                 raise ZooError(f"--init_from fills models of the zoo, not {type(self.model).__name__}")
-            afresh = init_from(self.model, read_weights(source), str(source))
+            afresh = init_from(self.model, starting_weights(source), source)
             notice(f"starting from the weights of {source}" + (f"; afresh: {', '.join(afresh)}" if afresh else ""))
 
     def describe_run(self) -> None:
@@ -151,7 +152,8 @@ class ZooCLI(LightningCLI):
         section = yaml.safe_load(
             self._parser(self.subcommand).dump(self.config[self.subcommand], skip_unset=False, format="yaml")
         )
-        config = {"recipe": self.prepared.recipe, **{key: section[key] for key in SECTIONS if key in section}}
+        start = {"init_from": self.prepared.init_from} if self.prepared.init_from else {}
+        config = {"recipe": self.prepared.recipe, **start, **{key: section[key] for key in SECTIONS if key in section}}
         for keys, value in linked_values(self.config[self.subcommand], self.datamodule).items():
             place = config
             for key in keys[:-1]:

@@ -2,7 +2,7 @@
 
 import sys
 
-from zoo.errors import ZooError
+from zoo.errors import UsageError, ZooError
 
 USAGE = """\
 usage: zoo COMMAND [options]
@@ -11,6 +11,7 @@ Train, judge and reuse networks; every technique is a plug-in.
 
 run
   fit       -c RECIPE [-c FRAGMENT ...] [--option value ...]   train
+            [--init_from RUN|NAME [--freeze PART]]             from trained weights, parts of which stay as they are
   resume    RUN                                                go on with a run that was stopped
   test      RUN | -c RECIPE --ckpt_path FILE                   measure on the test split
   validate  RUN | -c RECIPE --ckpt_path FILE                   measure on the validation split
@@ -18,6 +19,11 @@ run
   evaluate  NAME | --all                                       weights of the package: do they reach what is said?
   pack      RUN NAME [--dtype T] [--metric M]                  weights of a run for the package
   sample    RUN [--num N] [--truncation T] [--label K] [--out FILE]   pictures from a trained generator
+
+share
+  export    RUN|NAME --format onnx|pt2|safetensors [--int8]    one file for other programs, compared before it is kept
+  card      RUN|NAME [--out FILE]                              a model card: what it is, reaches and needs
+  push      RUN|NAME FOLDER|hub:REPO|wandb:PROJECT/NAME        weights, configuration and card, for zoo.load
 
 look
   list      [recipes|pretrained|models|data|techniques] [--for MODEL]   what there is; what a family or task supports
@@ -42,8 +48,9 @@ def main(args: list[str] | None = None) -> None:
     argv = sys.argv[1:] if args is None else args
     try:
         _dispatch(argv)
-    except ZooError as error:
-        print(f"zoo: error: {error}", file=sys.stderr)
+    except (UsageError, ZooError) as error:
+        message = error.message if isinstance(error, UsageError) else error
+        print(f"zoo: error: {message}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
@@ -80,6 +87,18 @@ def _dispatch(argv: list[str]) -> None:
         from zoo.cli.sample import sample
 
         sample(rest)
+    elif command == "export":
+        from zoo.cli.export import export
+
+        export(rest)
+    elif command == "card":
+        from zoo.cli.card import card
+
+        card(rest)
+    elif command == "push":
+        from zoo.cli.push import push
+
+        push(rest)
     elif command in ("fit", "resume", "validate", "test", "predict"):
         from zoo.cli.arguments import prepare
 
@@ -90,5 +109,8 @@ def _dispatch(argv: list[str]) -> None:
     else:
         from zoo.cli.compose import did_you_mean
 
-        known = ["fit", "resume", "validate", "test", "predict", "evaluate", "pack", "sample", "list", "show", "check"]
+        known = [
+            "fit", "resume", "validate", "test", "predict", "evaluate", "pack", "sample", "export", "card", "push",
+            "list", "show", "check",
+        ]  # fmt: skip
         raise ZooError(f"no command {command!r}{did_you_mean(command, known)} (`zoo --help` shows all)")

@@ -1,6 +1,5 @@
 """Lightning's argument parser with errors of one line."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from callbacks.reporting.wandb import wandb_run
 from zoo.cli.errors import explain, zoo_error
 from zoo.cli.links import refuse_contradictions
 from zoo.cli.spelling import argument_types, classes_in, concrete
-from zoo.errors import ZooError
+from zoo.errors import UsageError, ZooError
 
 # Sections of one class each; what any class of them takes is worth a "did you mean".
 _SECTIONS = ("--model", "--data", "--optimizer", "--schedule", "--init")
@@ -24,7 +23,7 @@ _CHECKPOINT_WORDS = ("best", "last", "hpc")
 
 
 class ZooParser(LightningArgumentParser):
-    """Says what is wrong in one line, with the nearest name that would be right, and exits with status 2."""
+    """Says what is wrong in one line, with the nearest name that would be right, and leaves with status 2."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         # Abbreviations would take --trainer.max_epoch for max_epochs, and any typo for something.
@@ -33,8 +32,7 @@ class ZooParser(LightningArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:  # a parser of one class, inside another: its report becomes part of the outer one
             super().error(message, ex)
-        print(f"zoo: error: {explain(message, self.known_options())}", file=sys.stderr)
-        raise SystemExit(2)
+        raise UsageError(explain(message, self.known_options()))
 
     def known_options(self) -> dict[str, Any]:
         """All options of this parser and its subcommands, such as ``--trainer.max_epochs``, with their types."""

@@ -8,6 +8,7 @@ import yaml
 
 from zoo.cli.arguments import Prepared, prepare
 from zoo.cli.compose import Config
+from zoo.errors import UsageError, ZooError
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningDataModule, Trainer
@@ -29,7 +30,7 @@ class Recipe:
         options: of the command line, such as {"trainer.max_epochs": 3, "optimizer": "Momentum"}.
 
     Raises:
-        ZooError: no such recipe or fragment.
+        ZooError: no such recipe or fragment; when it is built, no such option.
     """
 
     def __init__(self, name: str, fragments: tuple[str, ...] = (), options: dict[str, Any] | None = None) -> None:
@@ -101,4 +102,7 @@ def _build(prepared: Prepared) -> "ZooCLI":
         def _run_subcommand(self, subcommand: str) -> None:
             pass
 
-    return run(prepared, Built)
+    try:
+        return run(prepared, Built)
+    except UsageError as error:
+        raise ZooError(error.message) from None

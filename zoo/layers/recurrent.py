@@ -71,6 +71,8 @@ class RecurrentLayer(nn.Module):
         return out, end if isinstance(end, tuple) else (end,)
 
     def _gains_by_groups(self, x: Tensor, lengths: Tensor) -> bool:
+        if torch.compiler.is_exporting():  # an exported graph is the same for all lengths
+            return False
         rows, steps, _ = x.shape
         fused = isinstance(self.forwards, nn.LSTM) and not self.forwards.proj_size and x.device.type == "cpu"
         if not fused or self.zoneout.p or rows <= _GROUP or rows * steps * self.forwards.hidden_size < _WORTH_GROUPING:
