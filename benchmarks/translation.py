@@ -1,7 +1,7 @@
 """What searches are worth: BLEU of the validation split by beam and length penalty, and the test split of a run.
 
     python benchmarks/translation.py runs/transformer/multi30k/latest             # print
-    python benchmarks/translation.py runs/transformer/multi30k/latest --write     # and write docs/handbook/translation.md
+    python benchmarks/translation.py runs/transformer/multi30k/latest --write     # and write into the handbook
 
 Run `zoo test RUN` before: the sentences and the score of the test split are those that it has kept.
 """
@@ -51,12 +51,12 @@ def main() -> None:
     shown = [f"| {a} | {b} | {c} |" for a, b, c in kept["texts"]]
     text = "\n".join(
         [
-            f"Validation split of {type(data).__name__}, {len(references):,} sentences; {machine()}.",
+            f"Validation split of {type(data).__name__}, {len(references):,} sentences; {machine(1)}.",
             "",
             table(("search", "BLEU", "sentences/s"), rows),
             "",
             f"Test split, beam {kept['beam']}, length penalty {kept['length_penalty']}: BLEU {kept['bleu']:.2f}"
-            f" ({kept['signature']}); the sources as they are reach {kept['bleu_of_copying']:.2f}. Its first sentences:",
+            f" ({kept['signature']}); the sources as they are reach {kept['bleu_of_copying']:.2f}.",
             "",
             "| source | translation | reference |",
             "|---|---|---|",
