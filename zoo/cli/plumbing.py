@@ -17,6 +17,7 @@ from callbacks.diagnostics.attention_health import AttentionHealth
 from callbacks.diagnostics.collapse_guard import CollapseGuard
 from callbacks.diagnostics.first_loss import FirstLoss
 from callbacks.diagnostics.sequence_preflight import SequencePreflight
+from callbacks.reporting.attention_maps import AttentionMaps, has_attention
 from callbacks.reporting.checkpoint import Checkpoint
 from callbacks.reporting.figures import Figures
 from callbacks.reporting.interrupt import SaveOnSignal
@@ -79,6 +80,8 @@ def default_callbacks(settings: dict[str, Any], model: LightningModule, folder: 
                 if not any(isinstance(callback, default) for callback in callbacks):
                     callbacks.append(default())
         callbacks.append(Figures(folder))
+        if has_attention(model) and not any(isinstance(callback, AttentionMaps) for callback in callbacks):
+            callbacks.append(AttentionMaps(folder))
         if isinstance(model, GAN):
             callbacks += _of_games(model, callbacks, folder)
         if isinstance(model, Writes) and not any(isinstance(callback, Texts) for callback in callbacks):
