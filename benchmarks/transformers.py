@@ -1,7 +1,7 @@
 """What the choices of a transformer block are worth on a small text: the table of docs/handbook/transformers.md.
 
-Each row changes one thing about transformer/stdlib_char and trains it over seeds, at the recipe's own settings, which are
-tuned for none of the rows.
+Each row changes one thing about transformer/stdlib_char and trains it over seeds, at the recipe's own settings, which
+are tuned for none of the rows.
 
     python benchmarks/transformers.py --seeds 2            # print; about half a minute a run on one core
     python benchmarks/transformers.py --seeds 2 --write    # and write the table

@@ -56,7 +56,7 @@ class BatchOrder(Sampler[Tensor]):
 
         Ranks that hold shards of the weights have to step together.
         """
-        fewer = self.samples < len(range(0, self.size, self.world_size))
+        fewer = 0 < self.samples < len(range(0, self.size, self.world_size))
         return fewer and self.batch_size > 1 and self.samples % self.batch_size == 0 and not self.drop_last
 
     @property

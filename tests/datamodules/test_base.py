@@ -76,6 +76,16 @@ def test_evaluation_covers_the_split_once(size: int, world: int) -> None:
     assert sorted(seen) == list(range(size))
 
 
+@pytest.mark.parametrize("size", range(4, 40))
+@pytest.mark.parametrize("world", [2, 3])
+def test_ranks_evaluate_equally_many_batches(size: int, world: int) -> None:
+    """Those that hold shards of one network wait for each other."""
+    ranks = [[*BatchOrder(size, 4, False, False, rank, world)] for rank in range(world)]
+    assert [len(batches) for batches in ranks] == [len(ranks[0])] * world
+    assert all(0 < len(batch) <= 4 for batches in ranks for batch in batches)
+    assert len(BatchOrder(size, 4, False, False, world - 1, world)) == len(ranks[0])
+
+
 def test_a_models_example_input_passes() -> None:
     example = torch.ones(2, 1)
     assert Rows().on_after_batch_transfer(example, 0) is example
