@@ -8,13 +8,14 @@ from torch.nn import functional as F
 
 from datamodules.augment import ImageTransform
 from datamodules.digits import Digits
+from datamodules.images import ImageDataModule
 from zoo.errors import DataError
 from zoo.randomness import permutation
 
 _INK, _MARGIN = 20, 4  # MNIST's digits fill 20 x 20 pixels in the middle of 28 x 28
 
 
-class FewDigits(Digits):
+class FewDigits(ImageDataModule):
     """The digits of scikit-learn, 10 images a class to train and validate with, in the format of MNIST: 28 x 28 pixels.
 
     Other writers, another scanner, and strokes that 8 x 8 pixels leave blurred: near enough to MNIST for its networks
@@ -29,7 +30,8 @@ class FewDigits(Digits):
         DataError: more images a class than there are.
     """
 
-    size = 28
+    channels, size = 1, 28
+    classes = Digits.classes
     # Those of MNIST, so that its networks see what they know.
     mean, std = (0.1307,), (0.3081,)
 
@@ -50,7 +52,7 @@ class FewDigits(Digits):
         self.per_class = per_class
 
     def read(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        (x, y), (x_test, y_test) = super().read()
+        (x, y), (x_test, y_test) = Digits().read()
         order = permutation(len(y), self.split_seed, "few")
         few = torch.cat([order[y[order] == label][: self.per_class] for label in range(len(self.classes))])
         return (_as_mnist(x[few]), y[few]), (_as_mnist(x_test), y_test)

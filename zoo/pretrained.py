@@ -1,5 +1,6 @@
 """Trained networks that take what a person has: weights of the package, of a run, or of a file."""
 
+import copy
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +18,7 @@ from zoo.gan import GAN
 from zoo.module import SupervisedModule, ZooModule
 from zoo.predictions import Prediction, on_cpu, prediction
 from zoo.preprocessing import Preprocessing, describe
+from zoo.task import LanguageModeling
 from zoo.weights import file as weights_file
 from zoo.weights import index
 from zoo.weights.file import Stored
@@ -81,6 +83,8 @@ class Pretrained:
         if not isinstance(module, SupervisedModule):
             raise ZooError(f"{self.name} makes samples and predicts nothing; use sample(num)")
         x, lengths = self.inputs(raw)
+        if lengths is not None and isinstance(module.task, LanguageModeling):
+            x, lengths = _latest(x, lengths, getattr(module, "window", None))
         sizes = None if lengths is None else lengths.to(module.device)
         answers = []
         for start in range(0, len(x), batch_size):
@@ -253,8 +257,20 @@ def _described_by_data(run: Path) -> dict[str, Any] | None:
 
 def build_model(config: dict[str, Any], source: str) -> ZooModule:
     """The network that a configuration describes, with fresh weights; the random state is left as it was."""
+    section = copy.deepcopy(config.get("model"))
+    arguments = section.get("init_args") if isinstance(section, dict) else None
+    if isinstance(arguments, dict) and "weights" in arguments:
+        arguments["weights"] = None  # those that it began with need not be fetched to be written over
     with torch.random.fork_rng(devices=[]):  # fresh weights are drawn on the CPU
-        return build(config.get("model"), "model", ZooModule, source)
+        return build(section, "model", ZooModule, source)
+
+
+def _latest(x: Tensor, lengths: Tensor, window: int | None) -> tuple[Tensor, Tensor]:
+    """The last ``window`` tokens of each text (B, T), which is as far as a transformer looks back."""
+    if window is None or x.shape[1] <= window:
+        return x, lengths
+    columns = (lengths - window).clamp(min=0)[:, None] + torch.arange(window)
+    return x.gather(1, columns), lengths.clamp(max=window)
 
 
 def _cuda(device: torch.device) -> list[torch.device]:

@@ -45,7 +45,7 @@ def from_hub(source: str) -> Path:
     from huggingface_hub import snapshot_download
 
     name, _, revision = source.partition("@")
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
         raise ZooError(f"hub:{source}: a repository is named hub:USER/NAME, or hub:USER/NAME@REVISION")
     try:
         folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=[WEIGHTS, CARD]))

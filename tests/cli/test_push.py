@@ -103,6 +103,7 @@ def test_wandb_there_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("ZOO_RUNS", str(tmp_path))
     monkeypatch.setenv("WANDB_MODE", "offline")
     main(["push", NAME, "wandb:zoo/digits"])
+    wandb.teardown()  # the service writes its last records
     run = read_run(tmp_path)
     (artifact,) = run.artifacts
     assert (artifact.name, artifact.type) == ("digits", "model")

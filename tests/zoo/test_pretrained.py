@@ -20,11 +20,15 @@ from datamodules.base import TensorSplit
 from datamodules.california_housing import CaliforniaHousing
 from datamodules.digits import Digits
 from datamodules.japanese_vowels import JapaneseVowels
+from datamodules.raw_text import RawText
 from zoo.cli.main import main
+from zoo.cnn import PretrainedBackbone
 from zoo.errors import ZooError
 from zoo.predictions import Labels, Values
-from zoo.pretrained import read_entry
+from zoo.pretrained import Pretrained, from_stored, read_entry
+from zoo.task import Classification
 from zoo.weights import index
+from zoo.weights.file import Stored
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ["--trainer.enable_progress_bar=false", "--trainer.max_epochs=2"]
@@ -181,6 +185,26 @@ def test_a_language_model_goes_on_with_a_text(runs: dict[str, Path]) -> None:
             ZooError, match=r"makes no samples; use predict|predicts nothing; use sample|no texts; use sample"
         ):
             wrong()
+
+
+def test_of_a_long_text_a_transformer_reads_the_end() -> None:
+    model = zoo.create("GPT", vocabulary_size=5, window=4, width=8, layers=1)
+    text = Pretrained(model, RawText(tuple("abcde"), "abcde", False), "gpt", {})
+    both = text.predict(["abcdeabc", "ab"]).probabilities  # type: ignore[union-attr]
+    torch.testing.assert_close(both[:1], text.predict("eabc").probabilities)  # type: ignore[union-attr]
+    torch.testing.assert_close(both[1:], text.predict("ab").probabilities)  # type: ignore[union-attr]
+
+
+def test_the_weights_that_a_backbone_began_with_are_not_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = PretrainedBackbone(Classification(2), "mobilenet_v3_small", weights=None)
+    task = {"class_path": "zoo.task.Classification", "init_args": {"num_classes": 2}}
+    arguments = {"task": task, "arch": "mobilenet_v3_small", "weights": "DEFAULT"}
+    config = {"model": {"class_path": "zoo.cnn.PretrainedBackbone", "init_args": arguments}}
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", None)
+    loaded = from_stored(Stored(backbone.state_dict(), config, None), "mine")
+    x = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(loaded.predict(x)[1], backbone.eval()(x).softmax(1))
+    assert config["model"]["init_args"]["weights"] == "DEFAULT", "the configuration stays what it was"  # type: ignore[index]
 
 
 def test_an_older_run_asks_its_data(runs: dict[str, Path], tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from zoo.redact import redact
 from zoo.task import Classification, Forecasting, LanguageModeling, Regression
 from zoo.weights.portable import portable
 
-_LICENCE = re.compile(r"\(([^()]*(?:CC |public domain|licence)[^()]*)\)")
+_LICENCE = re.compile(r"\(([^()]*(?:CC |MIT|public domain|licence)[^()]*)\)")
 _SHIPPED = "lightning-zoo"
 _MACHINE = {
     "seconds": "seconds of training", "platform": "system", "processor": "processor", "cpus": "processors",

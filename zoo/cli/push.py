@@ -68,7 +68,7 @@ def push_to_hub(loaded: Pretrained, repo: str, source: Path, private: bool = Tru
         ZooError: the name is none, there is no key, or the Hub refuses.
     """
     need("huggingface_hub", extra="hub")
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", repo):
         raise ZooError(f"hub:{repo}: a repository is named hub:USER/NAME")
     if api is None:
         from huggingface_hub import HfApi

@@ -229,7 +229,7 @@ def test_a_run_that_goes_on_is_not_checked_again(tmp_path: Path, capsys: pytest.
 
 
 def test_checks_can_be_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ZooError, match="no check 'paddding'; there are padding, future, scaler, splits"):
+    with pytest.raises(ZooError, match="no check 'paddding'; there are padding, future, cache, scaler, splits"):
         SequencePreflight(cast(Any, ["paddding"]))
     faults: dict[Check, tuple[Any, SupervisedModule]] = {
         "padding": (JapaneseVowels(), ReadsPadding(12, Classification(9), 8)),
