@@ -1,5 +1,6 @@
 """Parallel texts: tokens and back, batches, what a checkpoint knows, files that cannot be read."""
 
+import gzip
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,17 @@ def test_multi30k_from_files_that_are_not_there(tmp_path: Path) -> None:
         file.write_text("a\nb\n")
     with pytest.raises(DataError, match=r"cannot read .*train.en \(2 lines instead of 29,000\); delete it"):
         data.setup("fit")
+
+
+def test_what_another_host_sends_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def send(url: str, file: str, **_: Any) -> None:
+        Path(file).write_bytes(gzip.compress(b"another text\n"))
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", send)
+    data = Multi30k(str(tmp_path))
+    with pytest.raises(DataError, match=r"train.en.gz from there is another file than the known one: its sha256"):
+        data.prepare_data()
+    assert not any(path.is_file() for path in data.files())
 
 
 def test_real_multi30k(real_root: Callable[[str], str]) -> None:
