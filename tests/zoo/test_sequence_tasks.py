@@ -66,6 +66,14 @@ def test_weights_of_sequences_count_for_each_of_their_steps() -> None:
     torch.testing.assert_close(Tagging(CLASSES).loss(logits, Batch(logits, y, weight=weight)), expected)
 
 
+@pytest.mark.parametrize("task", [Tagging(CLASSES), Tagging(CLASSES, Focal()), LanguageModeling(CLASSES)])
+def test_the_loss_of_each_sequence_is_what_it_would_be_alone(task: Task) -> None:
+    logits, y = draw()
+    found = task.sample_losses(logits, Batch(logits, y))
+    alone = [task.loss(logits[row : row + 1], Batch(logits, y[row : row + 1])) for row in range(len(y))]
+    torch.testing.assert_close(found, torch.stack(alone))
+
+
 def test_padding_has_no_gradient_and_balanced_weights_do_not_count_it() -> None:
     logits, y = draw()
     logits.requires_grad_()

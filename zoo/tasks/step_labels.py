@@ -63,6 +63,15 @@ class StepLabels(ClassLabels):
         steps = self.valid(prediction, batch)
         return super().loss(steps.logits, Batch(steps.logits, steps.y, weight=steps.weight))
 
+    def sample_losses(self, prediction: Tensor, batch: Batch) -> Tensor:
+        """Mean loss over the valid steps of each sequence, (B,); of steps that stand alone (N, num_classes), of each."""
+        if prediction.ndim == 2:
+            return super().sample_losses(prediction, batch)
+        steps, labelled = self.valid(prediction, batch), batch.y != IGNORED
+        losses = steps.logits.new_zeros(labelled.shape)
+        losses[labelled] = super().sample_losses(steps.logits, Batch(steps.logits, steps.y)).to(losses.dtype)
+        return losses.sum(1) / labelled.sum(1).clamp(min=1)
+
     def decode(self, prediction: Tensor) -> Tensor:
         """Class probabilities at each step, (B, T, num_classes)."""
         return self.probabilities(prediction.flatten(0, 1)).view(prediction.shape)
