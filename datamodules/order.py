@@ -41,12 +41,23 @@ class BatchOrder(Sampler[Tensor]):
     def samples(self) -> int:
         """Samples of an epoch for this process."""
         # While training every rank gets as many as the first (the others repeat one): the ranks step together.
-        # In evaluation nothing is repeated, so that metrics are those of the split.
+        # In evaluation nothing is repeated, so that metrics are those of the split; see ``__iter__``.
         first = 0 if self.shuffle else self.rank
         return len(range(first, self.size, self.world_size))
 
     def __len__(self) -> int:
-        return self.samples // self.batch_size if self.drop_last else -(-self.samples // self.batch_size)
+        if self.drop_last:
+            return self.samples // self.batch_size
+        return -(-(self.samples + self._splits_last) // self.batch_size)
+
+    @property
+    def _splits_last(self) -> bool:
+        """Whether the first rank evaluates a batch more, of a single sample: as many batches are made of fewer samples.
+
+        Ranks that hold shards of the weights have to step together.
+        """
+        fewer = self.samples < len(range(0, self.size, self.world_size))
+        return fewer and self.batch_size > 1 and self.samples % self.batch_size == 0 and not self.drop_last
 
     @property
     def last_batch_size(self) -> int:
@@ -67,8 +78,11 @@ class BatchOrder(Sampler[Tensor]):
         mine = order[self.rank :: self.world_size]
         if len(mine) < self.samples:
             mine = torch.cat([mine, order[:1]])
+        ends = [min((batch + 1) * self.batch_size, len(mine)) for batch in range(len(self))]
+        if self._splits_last:
+            ends[-2] -= 1
         for batch in range(self.batches_done(), len(self)):
-            yield mine[batch * self.batch_size : (batch + 1) * self.batch_size]
+            yield mine[ends[batch - 1] if batch else 0 : ends[batch]]
 
 
 class BatchLoader:

@@ -22,7 +22,7 @@ class EncoderDecoder(SupervisedModule):
 
     Vaswani et al., "Attention is all you need", 2017. Embeddings are N(0, 1 / width) and times sqrt(width) where they
     are read (section 3.4). Under ``norm_place="deep"`` the shortcuts of the encoder's N and the decoder's M layers are
-    scaled by 0.81 (N^4 M)^(1/16) and (3 M)^(1/4): Wang et al., "DeepNet", 2022, table 2 of the paper.
+    scaled by 0.81 (N^4 M)^(1/16) and (3 M)^(1/4): Wang et al., "DeepNet", 2022.
 
     Args:
         vocabulary_size: different tokens of targets; linked from the data.

@@ -32,8 +32,9 @@ OptimizerWrapper: TypeAlias = Callable[[Optimizer], Optimizer]
 ScheduleFactory: TypeAlias = Callable[[Optimizer, int], LRScheduler | LRSchedulerConfigType]
 
 
-# What is logged here was summed over processes before: by Meter, or by torchmetrics.
+# What is logged here was summed over processes before; averages refuse a network in parts themselves.
 warnings.filterwarnings("ignore", ".*when logging on epoch level in distributed setting.*")
+warnings.filterwarnings("ignore", ".*WeightAveraging callback with a model that overrides the configure_model.*")
 
 
 class Frozen(NamedTuple):
@@ -110,9 +111,9 @@ class ZooModule(LightningModule):
     def configure_model(self) -> None:
         """Spread the network over the processes of a strategy with a mesh of devices (ModelParallelStrategy)."""
         if self.device_mesh is not None:
-            from zoo.parallel import spread  # a second of imports that few runs need
+            from zoo import parallel  # a second of imports that few runs need
 
-            spread(self, self.device_mesh)
+            parallel.spread(self, self.device_mesh)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # Processes that hold parts of one matrix read the same batch and drop the same units.

@@ -35,7 +35,7 @@ def check_search(beam: int, length_penalty: float, most: int | None) -> None:
 def penalty(length: int, strength: float) -> float:
     """((5 + length) / 6)^strength, by which the log-probability of a text is divided.
 
-    Wu et al., "Google's neural machine translation system", 2016, eq. 14.
+    Wu et al., "Google's neural machine translation system", 2016, section 7.
     """
     return ((5 + length) / 6) ** strength
 

@@ -3,29 +3,18 @@
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from zoo.cnn import ConvNet
 from zoo.errors import ZooError
-from zoo.layers.dropout import depth_rates
 from zoo.layers.image_tokens import GridPosition, ImageTokens, Patches, conv_tokenizer
 from zoo.layers.token_pool import TokenPooling, make_pool
-from zoo.layers.transformer import BlockDesign, Context, TransformerBlock
+from zoo.layers.transformer import BlockDesign, Transformer
 from zoo.task import Task
-
-
-class TokenBlock(TransformerBlock):
-    """A block that is told nothing beside its tokens, so that blocks can stand in an ``nn.Sequential``."""
-
-    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
-        return super().forward(x, Context())
 
 
 class ImageTransformer(ConvNet):
     """Base of the family: an image becomes tokens, which blocks and a pool read.
-
-    The backbone is a sequence of the tokens, each block, the last norm and the pool, so that what goes by depth (a
-    learning rate that falls with it, freezing, Manifold MixUp) finds the blocks.
 
     Args:
         in_channels, image_size, task: see ViT.
@@ -50,13 +39,11 @@ class ImageTransformer(ConvNet):
         block: BlockDesign,
     ) -> None:
         super().__init__(in_channels, task, image_size)
-        if layers < 1:
-            raise ZooError(f"{type(self).__name__}: layers must be at least 1, got {layers}")
-        alpha = (2 * layers) ** 0.25
         self.backbone = nn.Sequential(
-            ImageTokens(tokenizer, image_size, (side, side), width, position, pool == "class", dropout),
-            *[TokenBlock(width, block, dropout, rate, alpha=alpha) for rate in depth_rates(drop_path, layers)],
-            block.make_norm(width) if block.norm_place == "pre" else nn.Identity(),
+            ImageTokens(tokenizer, image_size, (side, side), width, position, class_token=pool == "class"),
+            Transformer(
+                width, layers, block, side**2 + (pool == "class"), "none", dropout=dropout, drop_path=drop_path
+            ),
             make_pool(pool, width),
         )
         self.head = nn.Linear(width, task.out_features)
@@ -65,12 +52,8 @@ class ImageTransformer(ConvNet):
     @property
     def branches(self) -> dict[str, nn.Linear]:
         """The layers that residual branches end in, by name."""
-        return {
-            f"backbone.{index}.{name}": last
-            for index, layer in enumerate(cast(nn.Sequential, self.backbone))
-            if isinstance(layer, TokenBlock)
-            for name, last in layer.branches().items()
-        }
+        transformer = cast(Transformer, self.backbone.get_submodule("1"))
+        return {f"backbone.1.{name}": layer for name, layer in transformer.branches().items()}
 
 
 class ViT(ImageTransformer):

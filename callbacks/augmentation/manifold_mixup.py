@@ -12,6 +12,7 @@ from callbacks.augmentation.mixing import BatchMixing, blend, draw_share, mix_ta
 from callbacks.technique import UnsupportedModule
 from zoo.batch import Batch
 from zoo.errors import ZooError
+from zoo.layers.blocks import blocks
 from zoo.module import SupervisedModule, ZooModule
 
 INPUT = "input"
@@ -20,12 +21,15 @@ INPUT = "input"
 def mixing_layers(module: nn.Module) -> list[str]:
     """The layers that Manifold MixUp chooses from by default: the input, and the blocks of ``module.backbone``.
 
-    A block is a direct child of the backbone that has parameters and is no norm: a stem, a residual block, a stage.
+    A block is a direct child of the backbone that has parameters and is no norm (a stem, a residual block, a stage), or
+    one of a list of ``blocks`` in such a child.
     """
     backbone = dict(module.named_children()).get("backbone")
-    blocks = dict(backbone.named_children()) if backbone is not None else {}
+    found: dict[str, nn.Module] = {}
+    for name, child in backbone.named_children() if backbone is not None else ():
+        found |= {f"{name}.{inner}": block for inner, block in blocks(child).items()} or {name: child}
     norms = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
-    learnt = [name for name, m in blocks.items() if not isinstance(m, norms) and any(True for _ in m.parameters())]
+    learnt = [name for name, m in found.items() if not isinstance(m, norms) and any(True for _ in m.parameters())]
     return [INPUT, *(f"backbone.{name}" for name in learnt)]
 
 

@@ -7,6 +7,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
 from callbacks.averaging.mean import has_infinite_buffers, move_towards_
+from callbacks.averaging.whole import require_whole
 from callbacks.technique import Technique
 from zoo.errors import ZooError
 from zoo.module import ZooModule
@@ -46,6 +47,7 @@ class EMA(WeightAveraging, Technique):
         """Nothing to fill: the average lives in Lightning's callback."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        require_whole(self.name, pl_module)
         Technique.setup(self, trainer, pl_module, stage)
         if stage == "fit":
             self._latest_update_step = 0  # a second fit counts its steps anew

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from callbacks.averaging.batch_statistics import recalibrate_from_training_data, running_norms
 from callbacks.averaging.mean import has_infinite_buffers, move_towards_
+from callbacks.averaging.whole import require_whole
 from callbacks.technique import Technique
 from zoo.module import SupervisedModule, ZooModule
 from zoo.notice import notice
@@ -54,6 +55,7 @@ class LateAverage(WeightAveraging, Technique, ABC):
         return 0 if self._average_model is None else int(self._average_model.n_averaged)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        require_whole(self.name, pl_module)
         Technique.setup(self, trainer, pl_module, stage)
         self._trainer = trainer
         if stage == "fit":  # a second fit counts its steps anew, and starts a new average

@@ -8,6 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.seed import isolate_rng
 
+from callbacks.diagnostics.cache_check import generates_cached, read_cache
 from callbacks.diagnostics.leak_checks import (
     ScalesRows,
     StatesRows,
@@ -24,7 +25,7 @@ from zoo.module import SupervisedModule
 from zoo.notice import notice
 from zoo.task import Forecasting
 
-Check: TypeAlias = Literal["padding", "future", "scaler", "splits"]
+Check: TypeAlias = Literal["padding", "future", "cache", "scaler", "splits"]
 CHECKS: tuple[Check, ...] = get_args(Check)
 
 
@@ -33,15 +34,16 @@ class PreflightError(ZooError):
 
 
 class SequencePreflight(Callback):
-    """Before the first step of a run on sequences or tokens: four checks, and one line that says what was checked.
+    """Before the first step of a run on sequences or tokens: five checks, and one line that says what was checked.
 
     - ``padding``: more padded steps do not change what the network says of a sequence;
     - ``future``: where it is causal, later steps do not change what it says of earlier ones; a forecast in evaluation
       does not depend on its targets;
+    - ``cache``: a model that generates with kept keys and values says what it says without;
     - ``scaler``: inputs, and series to forecast, are scaled by what the training rows say and nothing else;
     - ``splits``: no row that validation or test is scored on is a training target; their histories may be.
 
-    The first two look at four sequences of the first validation batch, the others at the rows that the data state. A
+    The first three look at a few sequences of the first validation batch, the others at the rows that the data state. A
     check without anything to look at is left out. Weights, statistics, states, flags and random generators stay as they
     are; a run that goes on from a checkpoint is not checked again.
 
@@ -81,7 +83,7 @@ class SequencePreflight(Callback):
         return passed
 
     def _check_network(self, trainer: Trainer, module: SupervisedModule) -> list[str]:
-        wanted = {"padding", "future"} & set(self.checks)
+        wanted = {"padding", "future", "cache"} & set(self.checks)
         whole = isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy)  # weights that no process has alone
         if not wanted or not whole or not trainer.val_dataloaders:
             return []
@@ -102,6 +104,13 @@ class SequencePreflight(Callback):
                     " causal mask, padding on the left of convolutions)"
                 ))  # fmt: skip
                 passed.append("the future is not read")
+            if batch is not None and generates_cached(module) and "cache" in wanted:
+                differs = read_cache(module, batch)
+                self._require("cache", module, differs and (
+                    f"generation with a cache differs from reading the text anew {differs}; look at the places and the"
+                    " mask of the steps behind those that are kept"
+                ))  # fmt: skip
+                passed.append("the cache says the same")
             if batch is not None and forecasts(module) and "future" in wanted:
                 found = read_targets(module, batch)
                 self._require("future", module, found and (

@@ -7,6 +7,7 @@ from torch.optim import SGD, Optimizer
 from callbacks.finetuning.frozen import FrozenParts
 from callbacks.technique import NoEffect, Technique
 from zoo.errors import ZooError
+from zoo.layers.blocks import blocks
 from zoo.module import Frozen, ZooModule
 from zoo.notice import notice
 from zoo.optim import decays
@@ -15,15 +16,17 @@ from zoo.optim import decays
 def layer_groups(network: nn.Module) -> list[list[str]]:
     """Names of the trainable parameters, layer by layer, from the input to the head.
 
-    A layer is a child of the network, or of its child ``backbone``; one that has only vectors, such as a norm, goes
-    with the layer before it.
+    A layer is a child of the network, or of its child ``backbone``, or one of a list of ``blocks`` within; one that has
+    only vectors, such as a norm, goes with the layer before it.
     """
+    within = blocks(network)
     layers: dict[str, list[str]] = {}
     matrices: set[str] = set()
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
             parts = name.split(".")
             layer = ".".join(parts[:2]) if parts[0] == "backbone" else parts[0]
+            layer = next((block for block in within if name.startswith(f"{block}.")), layer)
             layers.setdefault(layer, []).append(name)
             matrices |= {layer} if decays(parameter) else set()
     groups: list[list[str]] = []

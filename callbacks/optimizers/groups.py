@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from zoo.errors import ZooError
+from zoo.layers.blocks import is_stack
 from zoo.optim import decays
 
 
@@ -106,26 +107,29 @@ def parameter_groups(
 def layers(network: nn.Module) -> list[list[str]]:
     """The layers from the input to the head, each as the prefixes of its parameters' names.
 
-    They are the children of ``network`` that have parameters, with a child called ``backbone``, or one that holds
-    all parameters, replaced by its own children. A norm belongs to the layer before it.
+    They are the children of ``network`` that have parameters, with a child called ``backbone``, a stack of ``blocks``,
+    or a child that holds all parameters, replaced by its own children. A norm belongs to the layer before it, and so do
+    the positions of a stack.
     """
     found: list[list[str]] = []
-    for prefix, child in _units(network, ""):
-        if found and not any(decays(p) for p in child.parameters()):
+    for prefix, begins in _units(network, ""):
+        if found and not begins:
             found[-1].append(prefix)
         else:
             found.append([prefix])
     return found
 
 
-def _units(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
+def _units(module: nn.Module, prefix: str) -> Iterator[tuple[str, bool]]:
+    """Prefixes of what makes layers, and whether each begins one."""
     children = [(name, c) for name, c in module.named_children() if next(c.parameters(), None) is not None]
+    of_stack = is_stack(module)
     for name, child in children:
-        opened = name == "backbone" or len(children) == 1
+        opened = name == "backbone" or len(children) == 1 or is_stack(child) or (of_stack and name == "blocks")
         if opened and any(next(c.parameters(), None) is not None for c in child.children()):
             yield from _units(child, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}.", child
+            yield f"{prefix}{name}.", not of_stack and any(decays(p) for p in child.parameters())
 
 
 def _depth(name: str, stack: list[list[str]]) -> int:

@@ -180,7 +180,7 @@ def evaluate(trainer: Trainer, module: SupervisedModule, kept: Kept, max_samples
             y = batch.y.cpu()
             if isinstance(module.task, Classification):
                 y = y.argmax(1) if y.is_floating_point() else y
-                pixels = _pixels(as_batch(raw).x)
+                pixels = as_bytes(as_batch(raw).x)
                 if pixels is not None:
                     certainty = torch.cat([certainty, prediction.gather(1, y[:, None])[:, 0]])
                     worst = torch.cat([worst, torch.arange(seen, seen + len(y))])
@@ -281,7 +281,7 @@ def warns(what: str) -> Iterator[None]:
         rank_zero_warn(f"Figures: {what} failed ({type(error).__name__}: {reason}); the run itself is complete")
 
 
-def _pixels(x: Any) -> Tensor | None:
+def as_bytes(x: Any) -> Tensor | None:
     """Images of a batch as bytes, uint8 (B, 1 or 3, H, W), as the loader yields them; None for other inputs."""
     if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[1] not in (1, 3):
         return None

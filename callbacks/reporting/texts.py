@@ -47,8 +47,9 @@ class Texts(Callback):
     """Writes ``texts/epoch_0001.txt`` after each validation, and hands the texts to the loggers that take texts.
 
     A text goes on from the first tokens of a row of the first validation batch. The noise is the same each time, so
-    that what differs is the model; the run's own random numbers stay as they are. Only the first process writes. A
-    text that cannot be written is a warning, never the end of a run.
+    that what differs is the model; the run's own random numbers stay as they are. Only the first process writes, and
+    none where the weights are spread over processes. A text that cannot be written is a warning, never the end of a
+    run.
 
     Args:
         folder: the run's folder.
@@ -80,6 +81,8 @@ class Texts(Callback):
         epoch = trainer.current_epoch + 1
         due = epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs
         trial = trainer.sanity_checking or trainer.fast_dev_run  # type: ignore[attr-defined]
+        if pl_module.device_mesh is not None:
+            return  # weights that no process has whole: one process alone would wait for the others
         if trial or not due or trainer.state.fn != TrainerFn.FITTING or not trainer.is_global_zero:
             return
         if not isinstance(pl_module, Writes):

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,11 +120,9 @@ def test_series_in_forecasts_out() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(index.entries()))
-def test_loading_is_quick_and_leaves_the_random_state(name: str) -> None:
+def test_loading_leaves_the_random_state(name: str) -> None:
     before = torch.get_rng_state()
-    start = time.perf_counter()
     loaded = zoo.load(name)
-    assert time.perf_counter() - start < 2, "0.02 to 0.2 s on a quiet machine"
     assert torch.equal(before, torch.get_rng_state())
     assert not loaded.module.training
     assert name in repr(loaded)

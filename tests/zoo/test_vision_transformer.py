@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torchvision.models.vision_transformer import VisionTransformer
 
 from callbacks.augmentation.manifold_mixup import mixing_layers
+from callbacks.finetuning.gradual_unfreezing import layer_groups
 from callbacks.optimizers.groups import layers, parameter_groups
 from zoo.errors import ZooError
 from zoo.layers.dropout import DropPath
@@ -46,7 +47,8 @@ def count(module: nn.Module) -> int:
 def test_vit_equals_torchvisions() -> None:
     ours = vit(in_channels=3).eval()
     theirs: Any = VisionTransformer(8, 2, 2, 4, 16, 64, num_classes=10, norm_layer=partial(nn.LayerNorm, eps=1e-5))
-    tokens, *blocks, norm, _ = ours.backbone
+    tokens, stack, _ = ours.backbone
+    blocks, norm = stack.blocks, stack.norm
     weights: dict[str, Tensor] = {
         "class_token": tokens.class_token[None, None],
         "encoder.pos_embedding": tokens.positions[None],
@@ -119,7 +121,7 @@ def test_output_shapes(pool: Any, task: Any, size: int, channels: int) -> None:
         (lambda: vit(image_size=9), "^ViT: an image of 9 pixels is not made of whole patches of 2; choose a patch"),
         (lambda: vit(patch_size=16), "^ViT: an image of 8 pixels is not made of whole patches of 16"),
         (lambda: vit(patch_size=0), "^ViT: an image of 8 pixels is not made of whole patches of 0"),
-        (lambda: vit(layers=0), "^ViT: layers must be at least 1, got 0$"),
+        (lambda: vit(layers=0), "^a transformer has a width, layers and a context of at least 1, got 16, 0"),
         (lambda: cct(convolutions=0), "^CCT: convolutions must be at least 1, got 0 for 8 pixels$"),
         (lambda: vit(width=18), "^attention: width must be a multiple of heads, got width=18 and heads=4$"),
         (lambda: vit(width=18, block=BlockDesign(2), position="sinusoidal"), "need a width that is a multiple of 4"),
@@ -143,7 +145,7 @@ def test_patches_are_a_convolution_with_the_stride_of_its_kernel() -> None:
 
 
 def test_tokens_stand_row_by_row_behind_the_class_token() -> None:
-    tokens = ImageTokens(nn.Identity(), 2, (2, 2), 3, "learned", True, 0.0)
+    tokens = ImageTokens(nn.Identity(), 2, (2, 2), 3, "learned", True)
     x = torch.arange(12.0).view(1, 3, 2, 2)
     said = tokens(x)[0] - tokens.positions
     torch.testing.assert_close(said[0], tokens.class_token.data)  # type: ignore[union-attr]
@@ -185,14 +187,18 @@ def test_without_positions_a_vit_sees_a_bag_of_patches() -> None:
 @pytest.mark.parametrize("make", [vit, cct], ids=["vit", "cct"])
 def test_the_blocks_are_seen_by_what_goes_by_depth(make: Any) -> None:
     module = make(layers=3, pool="mean", drop_path=0.2)
-    assert layers(module) == [["backbone.0."], ["backbone.1."], ["backbone.2."], ["backbone.3.", "backbone.4."],
+    block = "backbone.1.blocks"
+    assert layers(module) == [["backbone.0."], [f"{block}.0."], [f"{block}.1."], [f"{block}.2.", "backbone.1.norm."],
                               ["head."]]  # fmt: skip
+    groups = layer_groups(module)
+    assert [len(group) for group in groups] == [len([n for n, _ in module.named_parameters() if n.startswith(tuple(p))])
+                                                for p in layers(module)]  # fmt: skip
     rates = {name: group["lr"] for group in parameter_groups(module, 1.0, None, layer_decay=0.5)
              for name, p in module.named_parameters() if any(p is q for q in group["params"])}  # fmt: skip
     assert rates["backbone.0.positions"] == 0.5**4
-    assert rates["backbone.2.attention.query.weight"] == 0.5**2
+    assert rates["backbone.1.blocks.1.attention.query.weight"] == 0.5**2
     assert rates["head.weight"] == 1.0
-    assert mixing_layers(module) == ["input", *(f"backbone.{k}" for k in range(4))]
+    assert mixing_layers(module) == ["input", "backbone.0", *(f"{block}.{k}" for k in range(3))]
     assert [layer.p for layer in module.modules() if isinstance(layer, DropPath)] == pytest.approx(
         [0, 0, 0.1, 0.1, 0.2, 0.2]
     )
@@ -202,7 +208,7 @@ def test_the_blocks_are_seen_by_what_goes_by_depth(make: Any) -> None:
 def test_branches(make: Any) -> None:
     module = make(pool="mean").eval()
     assert [*module.branches] == [
-        f"backbone.{k}.{name}" for k in (1, 2) for name in ("attention.out", "feed_forward.contract")
+        f"backbone.1.blocks.{k}.{name}" for k in (0, 1) for name in ("attention.out", "feed_forward.contract")
     ]
     assert all(module.get_submodule(name) is layer for name, layer in module.branches.items())
     with torch.no_grad():
@@ -210,7 +216,7 @@ def test_branches(make: Any) -> None:
             layer.weight.zero_()
             layer.bias.zero_()
     x = torch.randn(2, 1, 8, 8)
-    tokens, norm = module.backbone[0], module.backbone[3]
+    tokens, norm = module.backbone[0], module.backbone[1].norm
     torch.testing.assert_close(module(x), module.head(norm(tokens(x)).mean(1)))
 
 

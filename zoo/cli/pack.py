@@ -26,7 +26,7 @@ from zoo.weights.index import Entry, Measured
 
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 # Of metrics that count samples a share, which one of a few hundred may change on another machine; else of the value.
-_SHARES = {"accuracy": 0.003, "f1": 0.003, "exact_match": 0.003, "map": 0.003}
+_SHARES, _OF_SHARES = ("accuracy", "f1", "exact_match", "map"), 0.003
 _RELATIVE, _RELATIVE_OF_GAMES = 0.005, 0.05
 _DISTANCES = ("frechet", "kernel", "class_kl")  # of a game's metrics those of which less is better
 
@@ -147,8 +147,8 @@ def _mode_of(module: ZooModule, metric: str) -> Literal["min", "max"]:
 
 
 def _tolerance(metric: str, value: float, module: ZooModule) -> float:
-    if metric in _SHARES:
-        return _SHARES[metric]
+    if metric.endswith(_SHARES):
+        return _OF_SHARES
     return float(f"{abs(value) * (_RELATIVE_OF_GAMES if isinstance(module, GAN) else _RELATIVE):.2g}")
 
 

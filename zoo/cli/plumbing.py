@@ -13,8 +13,11 @@ from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from callbacks.diagnostics.against_naive import AgainstNaive
+from callbacks.diagnostics.attention_health import AttentionHealth
 from callbacks.diagnostics.collapse_guard import CollapseGuard
+from callbacks.diagnostics.first_loss import FirstLoss
 from callbacks.diagnostics.sequence_preflight import SequencePreflight
+from callbacks.reporting.attention_maps import AttentionMaps, has_attention
 from callbacks.reporting.checkpoint import Checkpoint
 from callbacks.reporting.figures import Figures
 from callbacks.reporting.interrupt import SaveOnSignal
@@ -28,8 +31,10 @@ from callbacks.technique import Conflict, Technique
 from zoo.checkpoint_io import AtomicCheckpointIO
 from zoo.errors import ZooError
 from zoo.gan import GAN
+from zoo.layers.attention import Attention
 from zoo.module import SupervisedModule
 from zoo.profiler import NullProfiler
+from zoo.task import LanguageModeling
 
 
 def import_all_pieces(trusted: list[str]) -> None:
@@ -66,10 +71,17 @@ def default_callbacks(settings: dict[str, Any], model: LightningModule, folder: 
                 callbacks.append(_checkpoint(model, callbacks, folder))
             callbacks.append(SaveOnSignal(folder / "checkpoints"))
         if isinstance(model, SupervisedModule) and {"sequences", "tokens"} & set(model.takes):
-            for default in (SequencePreflight, AgainstNaive):
+            defaults: list[type[Callback]] = [SequencePreflight, AgainstNaive]
+            if isinstance(model.task, LanguageModeling):
+                defaults.append(FirstLoss)
+            if any(isinstance(layer, Attention) for layer in model.modules()):
+                defaults.append(AttentionHealth)
+            for default in defaults:
                 if not any(isinstance(callback, default) for callback in callbacks):
                     callbacks.append(default())
         callbacks.append(Figures(folder))
+        if has_attention(model) and not any(isinstance(callback, AttentionMaps) for callback in callbacks):
+            callbacks.append(AttentionMaps(folder))
         if isinstance(model, GAN):
             callbacks += _of_games(model, callbacks, folder)
         if isinstance(model, Writes) and not any(isinstance(callback, Texts) for callback in callbacks):

@@ -3,6 +3,11 @@
 from torch import nn
 
 
+def is_stack(part: nn.Module) -> bool:
+    """Whether a layer is a stack of blocks, and what stands beside them."""
+    return isinstance(dict(part.named_children()).get("blocks"), nn.ModuleList)
+
+
 def blocks(network: nn.Module) -> dict[str, nn.Module]:
     """The blocks of all stacks in a network, by name: what its lists of layers called ``blocks`` hold.
 

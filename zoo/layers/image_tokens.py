@@ -70,7 +70,6 @@ class ImageTokens(nn.Module):
         position: what tells places apart: "learned" vectors, or the "sinusoidal" ones of row and column; "none" where
             the tokenizer's borders say enough.
         class_token: put a learned token in front.
-        dropout: probability in [0, 1), of numbers in a token.
     """
 
     def __init__(
@@ -81,7 +80,6 @@ class ImageTokens(nn.Module):
         width: int,
         position: GridPosition,
         class_token: bool,
-        dropout: float,
     ) -> None:
         super().__init__()
         self.tokenizer, self.image_size, self.grid = tokenizer, image_size, grid
@@ -97,7 +95,6 @@ class ImageTokens(nn.Module):
             self.register_buffer("positions", of_all, persistent=False)
         else:
             self.positions = None
-        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[2:] != (self.image_size, self.image_size):
@@ -108,4 +105,4 @@ class ImageTokens(nn.Module):
         tokens = self.tokenizer(x).flatten(2).transpose(1, 2)
         if self.class_token is not None:
             tokens = torch.cat([self.class_token.expand(len(x), 1, -1), tokens], 1)
-        return cast(Tensor, self.dropout(tokens if self.positions is None else tokens + self.positions))
+        return tokens if self.positions is None else tokens + self.positions

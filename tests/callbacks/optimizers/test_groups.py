@@ -8,7 +8,8 @@ from callbacks.optimizers.groups import ParameterRule, layers, parameter_groups
 from tests.callbacks.optimizers.optimizer_checks import make_mlp
 from zoo.cnn import ResNet
 from zoo.errors import ZooError
-from zoo.task import Classification
+from zoo.task import Classification, LanguageModeling
+from zoo.transformer import GPT
 
 
 def by_name(network: nn.Module, groups: list[dict]) -> dict[str, tuple[float, float | None]]:
@@ -120,3 +121,14 @@ def test_frozen_parameters_are_left_out() -> None:
 
 def test_without_decay_there_is_one_group() -> None:
     assert [group["name"] for group in parameter_groups(make_mlp(), 1.0, None)] == ["all"]
+
+
+def test_the_blocks_of_a_stack_are_layers() -> None:
+    """Positions go with the embedding before them, the last norm with the last block."""
+    network = GPT(9, 6, LanguageModeling(9), 16, 2, tied=False)
+    stack = "transformer.blocks"
+    assert layers(network) == [
+        ["embedding.", "transformer.added."], [f"{stack}.0."], [f"{stack}.1.", "transformer.norm."], ["head."]
+    ]  # fmt: skip
+    groups = parameter_groups(network, 1.0, None, layer_decay=0.5)
+    assert [group["lr"] for group in groups] == [0.125, 0.25, 0.5, 1.0]
