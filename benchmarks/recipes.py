@@ -25,8 +25,8 @@ from zoo.cli import catalog
 
 BEGIN, END = "<!-- recipes: python benchmarks/recipes.py -->", "<!-- /recipes -->"
 METRICS = (
-    ("accuracy", 100, " %"), ("mse", 1, ""), ("rmse", 1, ""), ("r2", 1, ""), ("bits_per_character", 1, ""),
-    ("bleu", 1, ""), ("bleu_of_copying", 1, ""),
+    ("accuracy", 100, " %"), ("robust_accuracy", 100, " %"), ("mse", 1, ""), ("rmse", 1, ""), ("r2", 1, ""),
+    ("bits_per_character", 1, ""), ("bleu", 1, ""), ("bleu_of_copying", 1, ""),
 )  # fmt: skip
 ROOT = Path(__file__).resolve().parents[1]
 
