@@ -87,6 +87,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5, help="at least 2")
     parser.add_argument("--arm", choices=list(ARMS), help="this one alone; the others as they were measured before")
+    parser.add_argument("--table", action="store_true", help="train nothing, write what was measured before")
     parser.add_argument("--init_from", help="weights other than the recipe's")
     parser.add_argument("--dry", action="store_true", help="print, but write nothing")
     arguments = parser.parse_args()
@@ -95,7 +96,7 @@ def main() -> None:
     kept = json.loads(KEPT.read_text()) if KEPT.is_file() else {}
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ZOO_RUNS"] = folder
-        for arm in [arguments.arm] if arguments.arm else ARMS:
+        for arm in [] if arguments.table else [arguments.arm] if arguments.arm else ARMS:
             print(f"{arm}: ", end="", flush=True)
             kept[arm] = measure([*given, *ARMS[arm]], arguments.seeds)._asdict()
             if not arguments.dry:

@@ -19,7 +19,10 @@ class FewDigits(ImageDataModule):
     """The digits of scikit-learn, 10 images a class to train and validate with, in the format of MNIST: 28 x 28 pixels.
 
     Other writers, another scanner, and strokes that 8 x 8 pixels leave blurred: near enough to MNIST for its networks
-    to be of use, far enough not to be solved by them. The 360 test images are those of Digits.
+    to be of use, far enough not to be solved by them. The test images are those of Digits.
+
+    Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998 (CC BY 4.0); nothing to
+    download.
 
     Args:
         per_class: images of each class, 2 to 100; ``val_fraction`` of them are held out for validation.

@@ -64,6 +64,11 @@ def test_the_recipe_starts_from_mnist_unless_told_otherwise() -> None:
     assert "init_from" not in prepare("fit", recipe).config
 
 
+def test_from_python_too() -> None:
+    state, weights = zoo.recipe("cnn/digits_from_mnist").model().state_dict(), starting_weights("cnn/mnist")
+    assert all(torch.equal(weights[name].to(tensor.dtype), tensor) for name, tensor in state.items())
+
+
 def test_freeze_adds_to_the_callbacks_of_a_recipe() -> None:
     config = prepare("fit", ["-c", "rnn/japanese_vowels", "--freeze", "encoder", "--freeze", r"^head\b"]).config
     classes = [entry["class_path"].rsplit(".", 1)[-1] for entry in config["trainer"]["callbacks"]]

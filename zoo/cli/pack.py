@@ -71,7 +71,7 @@ def pack_run(
     """
     import_all_pieces([])
     whole = stored_from_run(run)
-    config = _portable({key: whole.config[key] for key in ("recipe", *SECTIONS) if key in whole.config})
+    config = _portable({key: whole.config[key] for key in ("recipe", "init_from", *SECTIONS) if key in whole.config})
     recipe = compose.read(compose.find(name))
     _require_same(recipe, config, name)
     module = build_model(config, str(run))

@@ -100,7 +100,7 @@ def _build(prepared: Prepared) -> "ZooCLI":
             return None
 
         def _run_subcommand(self, subcommand: str) -> None:
-            pass
+            self.before_fit()  # a recipe may go on from trained weights
 
     try:
         return run(prepared, Built)

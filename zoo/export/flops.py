@@ -3,7 +3,7 @@
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from zoo.export.inputs import inputs_of
+from zoo.export.inputs import STEPS, inputs_of
 from zoo.export.scanned import scanned
 from zoo.module import ZooModule
 
@@ -23,5 +23,5 @@ def flops(module: ZooModule, steps: int = 100) -> tuple[int, int | None]:
     counter = FlopCounterMode(display=False)
     with counter:  # it knows no recurrent layers, so these are written out
         scanned(module, loop=True).eval()(*inputs.draw(1, steps))
-    varies = any("steps" in of_one.values() for of_one in inputs.dynamic)
+    varies = any(STEPS in of_one.values() for of_one in inputs.dynamic)
     return counter.get_total_flops(), min(steps, inputs.longest or steps) if varies else None

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import ZooError
-from zoo.export.inputs import Inputs
+from zoo.export.inputs import STEPS, TARGET_STEPS, Inputs
 from zoo.export.scanned import scanned
 from zoo.module import SupervisedModule, ZooModule
 
@@ -50,7 +50,8 @@ def trace(inputs: Inputs, raw: bool = False) -> torch.export.ExportedProgram:
     """
     sizes = {
         "batch": torch.export.Dim("batch", min=1),
-        "steps": torch.export.Dim("steps", min=1, max=inputs.longest),
+        STEPS: torch.export.Dim(STEPS, min=1, max=inputs.longest),
+        TARGET_STEPS: torch.export.Dim(TARGET_STEPS, min=1, max=inputs.longest),
     }
     shapes = tuple({dimension: sizes[name] for dimension, name in of_one.items()} for of_one in inputs.dynamic)
     answer = Answer(scanned(inputs.module).eval(), raw).eval()

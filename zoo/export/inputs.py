@@ -1,17 +1,20 @@
 """What the forward of a network takes: names, which sizes may vary, and examples to trace and to compare with."""
 
+import inspect
 from dataclasses import dataclass
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from zoo.encoder_decoder import EncoderDecoder
 from zoo.errors import ZooError
+from zoo.forecasting import Forecaster
 from zoo.gan import GAN
 from zoo.module import SupervisedModule, ZooModule
-from zoo.rnn import RNN
 from zoo.tabular import TabularModule
-from zoo.tasks.real_values import RealValues
+
+STEPS, TARGET_STEPS = "steps", "target_steps"
 
 
 @dataclass(frozen=True)
@@ -40,29 +43,39 @@ class Inputs:
         """
         steps = min(steps, self.longest or steps)
         generator = torch.Generator().manual_seed(seed)
-        module, shape = self.module, _example_shape(self.module)
-        if isinstance(module, GAN):
-            z = torch.randn(batch, module.generator.latent_dim, generator=generator)
-            labels = torch.randint(max(module.generator.num_classes, 1), (batch,), generator=generator)
-            return (z, labels) if module.conditional else (z,)
-        assert isinstance(module, SupervisedModule)
-        if "tokens" in module.takes:
-            return (torch.randint(module.task.out_features, (batch, steps), generator=generator),)
-        varies = "steps" in self.dynamic[0].values()
-        sizes = (batch, steps, *shape[2:]) if varies else (batch, *shape[1:])
+        return tuple(self._draw(name, batch, steps, generator) for name in self.names)
+
+    def _draw(self, name: str, batch: int, steps: int, generator: torch.Generator) -> Tensor:
+        module = self.module
+
+        def whole(below: int, *shape: int) -> Tensor:
+            return torch.randint(below, shape, generator=generator)
+
+        match name:
+            case "z":
+                return torch.randn(batch, cast(GAN, module).generator.latent_dim, generator=generator)
+            case "labels":
+                return whole(cast(GAN, module).generator.num_classes, batch)
+            case "tokens":
+                return whole(cast(SupervisedModule, module).task.out_features, batch, steps)
+            case "source":
+                return whole(cast(EncoderDecoder, module).source_embedding.num_embeddings, batch, steps)
+            case "target":
+                return whole(cast(EncoderDecoder, module).embedding.num_embeddings, batch, max(1, steps - 2))
+            case "lengths":
+                lengths = 1 + whole(steps, batch)
+                lengths[0] = steps
+                return lengths
+        shape = _example_shape(module)
+        sizes = (batch, steps, *shape[2:]) if STEPS in self.dynamic[0].values() else (batch, *shape[1:])
         x = torch.randn(sizes, generator=generator)
         if isinstance(module, TabularModule) and module.categorical is not None:
             for column, table in enumerate(module.categorical.tables, module.num_numerical):
-                codes = cast(nn.Embedding, table).num_embeddings
-                x[:, column] = torch.randint(codes, (batch,), generator=generator)
-        if "sequences" in module.takes and isinstance(module.task, RealValues) and not varies:
-            series = module.task.num_targets  # a forecaster takes them in original units
-            x[..., :series] = x[..., :series] * module.task.std.cpu() + module.task.mean.cpu()
-        if "lengths" in self.names:
-            lengths = torch.randint(1, steps + 1, (batch,), generator=generator)
-            lengths[0] = steps
-            return x, lengths
-        return (x,)
+                x[:, column] = whole(cast(nn.Embedding, table).num_embeddings, batch)
+        if isinstance(module, Forecaster):  # which takes its series in original units
+            task, series = module.forecasting, x[..., : module.series]
+            x[..., : module.series] = series * task.std.cpu() + task.mean.cpu()
+        return x
 
 
 def inputs_of(module: ZooModule) -> Inputs:
@@ -71,26 +84,36 @@ def inputs_of(module: ZooModule) -> Inputs:
     Raises:
         ZooError: that cannot be told.
     """
-    batch, both = {0: "batch"}, {0: "batch", 1: "steps"}
+    batch, both = {0: "batch"}, {0: "batch", 1: STEPS}
     if isinstance(module, GAN):
-        return (
-            Inputs(module, ("z", "labels"), (batch, batch)) if module.conditional else Inputs(module, ("z",), (batch,))
-        )
+        names = ("z", "labels") if module.conditional else ("z",)
+        return Inputs(module, names, (batch,) * len(names))
+    asked = [name for name in inspect.signature(module.forward).parameters if name != "self"]
+    dynamic = {"tokens": both, "source": both, "target": {0: "batch", 1: TARGET_STEPS}, "lengths": batch}
+    if asked[0] not in dynamic:  # numbers, whatever they are called
+        _example_shape(module)
+        varies = "sequences" in module.takes and not isinstance(module, Forecaster)
+        dynamic = {**dynamic, asked[0]: both if varies else batch}
+    if unknown := [name for name in asked if name not in dynamic]:
+        raise ZooError(f"{type(module).__name__}.forward takes {unknown[0]}, of which no example can be drawn")
+    return Inputs(module, tuple(asked), tuple(dynamic[name] for name in asked), _longest(module))
+
+
+def _longest(module: ZooModule) -> int | None:
+    """Most steps of a network that attends to all of them."""
+    if isinstance(module, Forecaster):
+        return None
     window: int | None = getattr(module, "window", None)
-    if "tokens" in module.takes:
-        return Inputs(module, ("tokens",), (both,), window)
-    _example_shape(module)
-    if isinstance(module, RNN):
-        return Inputs(module, ("x", "lengths"), (both, batch))
-    return Inputs(module, ("x",), (both if "sequences" in module.takes and window is None else batch,))
+    context: int | None = getattr(getattr(module, "encoder", None), "context", None)
+    if window is None and context is not None:
+        return context - (getattr(module, "class_token", None) is not None)  # which stands in front
+    return window
 
 
 def _example_shape(module: ZooModule) -> tuple[int, ...]:
     example = module.example_input_array
     if isinstance(example, Tensor):
         return tuple(example.shape)
-    if isinstance(module, GAN):
-        return ()
     raise ZooError(
         f"{type(module).__name__} does not say what it takes; set example_input_array in its __init__ to export it"
     )

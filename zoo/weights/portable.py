@@ -6,7 +6,7 @@ from typing import Any
 from zoo.redact import redact
 
 # What says which network it is, how it was trained, and on what.
-_KEPT = ("recipe", "seed_everything", "model", "data", "optimizer", "schedule", "init", "trainer")
+_KEPT = ("recipe", "init_from", "seed_everything", "model", "data", "optimizer", "schedule", "init", "trainer")
 
 
 def portable(config: dict[str, Any]) -> dict[str, Any]:

@@ -8,21 +8,26 @@ import pytest
 import torch
 
 from zoo.cnn import LeNet, ResNet
+from zoo.encoder_decoder import EncoderDecoder
 from zoo.errors import ZooError
 from zoo.export import formats
 from zoo.export.inputs import Inputs, inputs_of
 from zoo.forecasting import DLinear, SegRNN
 from zoo.gan import GAN
 from zoo.generators.mlp import MLPDiscriminator, MLPGenerator
+from zoo.layers.transformer import BlockDesign
 from zoo.losses import GaussianNLL
 from zoo.mlp import MLP
 from zoo.module import SupervisedModule, ZooModule
+from zoo.patch_tst import PatchTST
 from zoo.recurrent_forecaster import RecurrentForecaster
 from zoo.rnn import RNN
 from zoo.rnn_language_model import RNNLanguageModel
+from zoo.sequence_transformer import SequenceTransformer
 from zoo.tabular import FTTransformer, TabM, TabularMLP
-from zoo.task import Classification, Forecasting, LanguageModeling, Regression, Tagging
+from zoo.task import Classification, Forecasting, LanguageModeling, Regression, Tagging, Translation
 from zoo.transformer import GPT
+from zoo.vision_transformer import ViT
 
 
 def _forecasting(**options: object) -> Forecasting:
@@ -53,6 +58,12 @@ NETWORKS: dict[str, Callable[[], ZooModule]] = {
     "rnn_tagging": lambda: RNN(3, Tagging(3), hidden=4, cell="gru", bidirectional=True),
     "rnn_language_model": lambda: RNNLanguageModel(9, LanguageModeling(9), 8, 4, tied=True),
     "gpt": lambda: GPT(9, 8, LanguageModeling(9), width=8, layers=1),
+    "encoder_decoder": lambda: EncoderDecoder(7, Translation(7), 9, width=8, layers=1, context=12),
+    "sequence_transformer": lambda: SequenceTransformer(
+        3, Classification(3), width=8, layers=1, readout="class", context=12, block=BlockDesign(heads=2)
+    ),
+    "vit": lambda: ViT(1, 8, Classification(3), width=8, layers=1, block=BlockDesign(heads=2)),
+    "patch_tst": lambda: PatchTST(2, 8, _forecasting(), patch=4, stride=4, width=8, layers=1),
     "dlinear": lambda: DLinear(2, 8, _forecasting(), kernel=3),
     "segrnn": lambda: SegRNN(3, 8, _forecasting(), segment=4, hidden=4),
     "autoregressive": lambda: RecurrentForecaster(
