@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 
 from zoo.cli import compose
-from zoo.cli.arguments import SECTIONS, run_folder
+from zoo.cli.arguments import run_folder
 from zoo.cli.measure import fingerprint, measure
 from zoo.cli.plumbing import import_all_pieces
 from zoo.errors import ZooError
@@ -18,11 +18,11 @@ from zoo.from_run import build
 from zoo.gan import GAN
 from zoo.module import SupervisedModule, ZooModule
 from zoo.pretrained import build_model, fill, stored_from_run
-from zoo.redact import redact
 from zoo.weights import file as weights_file
 from zoo.weights import index
 from zoo.weights.file import Stored
 from zoo.weights.index import Entry, Measured
+from zoo.weights.portable import portable
 
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 # Of metrics that count samples a share, which one of a few hundred may change on another machine; else of the value.
@@ -71,7 +71,7 @@ def pack_run(
     """
     import_all_pieces([])
     whole = stored_from_run(run)
-    config = _portable({key: whole.config[key] for key in ("recipe", "init_from", *SECTIONS) if key in whole.config})
+    config = portable(whole.config)
     recipe = compose.read(compose.find(name))
     _require_same(recipe, config, name)
     module = build_model(config, str(run))
@@ -113,15 +113,6 @@ def pack_run(
     return entry
 
 
-def _portable(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration without what belongs to one machine alone: the data's folder, secrets."""
-    arguments = (config.get("data") or {}).get("init_args") or {}
-    if "root" in arguments:
-        arguments["root"] = None  # ZOO_DATA, or the cache folder
-    plain: dict[str, Any] = redact(config)
-    return plain
-
-
 def _require_same(recipe: Any, config: Any, name: str, place: str = "") -> None:
     """Raise ZooError where the run says something else than the recipe; what only the run says are defaults."""
     if isinstance(recipe, dict) and isinstance(config, dict):
@@ -130,7 +121,9 @@ def _require_same(recipe: Any, config: Any, name: str, place: str = "") -> None:
     elif isinstance(recipe, list) and isinstance(config, list) and len(recipe) == len(config):
         for number, (ours, theirs) in enumerate(zip(recipe, config)):
             _require_same(ours, theirs, name, f"{place}[{number}]")
-    elif recipe != config and not (place.endswith("root") or place.startswith("trainer.accelerator")):
+    elif recipe != config and not (
+        place.endswith("root") or place.startswith(("trainer.accelerator", "trainer.logger"))
+    ):
         raise ZooError(f"the run is not of the recipe {name}: {place} is {config!r} there, {recipe!r} in the recipe")
 
 
