@@ -64,7 +64,7 @@ class StepLabels(ClassLabels):
         return super().loss(steps.logits, Batch(steps.logits, steps.y, weight=steps.weight))
 
     def sample_losses(self, prediction: Tensor, batch: Batch) -> Tensor:
-        """Mean loss over the valid steps of each sequence, (B,); of steps that stand alone (N, num_classes), of each."""
+        """Mean loss over the valid steps of each sequence, (B,); of single steps (N, num_classes), of each."""
         if prediction.ndim == 2:
             return super().sample_losses(prediction, batch)
         steps, labelled = self.valid(prediction, batch), batch.y != IGNORED
