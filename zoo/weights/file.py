@@ -62,7 +62,8 @@ def write(
     }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
-    part.write_bytes(save(tensors, {"format": "pt", _KEY: json.dumps(about, sort_keys=True)}))
+    # One key alone: safetensors writes several in random order, and equal content shall have an equal sha256.
+    part.write_bytes(save(tensors, {_KEY: json.dumps(about, sort_keys=True)}))
     os.replace(part, path)
 
 
