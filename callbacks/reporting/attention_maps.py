@@ -20,7 +20,7 @@ from zoo.layers.attention import Attention
 from zoo.layers.image_tokens import ImageTokens
 from zoo.layers.token_pool import TokenPool
 from zoo.module import SupervisedModule
-from zoo.task import Classification, Forecasting
+from zoo.task import Classification, Forecasting, Translation
 
 _STEPS, _LAYERS, _HEADS = 32, 6, 8  # of a sample of tokens or steps, at the most
 
@@ -183,11 +183,13 @@ def _of_heads(trainer: Trainer, module: SupervisedModule, batch: Batch, kept: Ke
     steps = batch.x.shape[1]
     if not isinstance(module.task, Forecasting):  # whose windows are as long as the network was built for
         steps = min(steps if batch.lengths is None else int(batch.lengths[0]), _STEPS)
-    first = Batch(batch.x[:1, :steps])
+    # A decoder reads targets beside the source, whose labels are not theirs.
+    translates = isinstance(module.task, Translation)
+    first = Batch(batch.x[:1, :steps], batch.y[:1, :_STEPS] if translates else None)
     weights = [*attention_of(module, first).weights.items()][-_LAYERS:]
     labels: list[str] = []
     data = trainer.datamodule  # type: ignore[attr-defined]
-    if "tokens" in module.takes and isinstance(data, HasVocabulary):
+    if "tokens" in module.takes and isinstance(data, HasVocabulary) and not translates:
         labels = as_labels([data.vocabulary.decode(token) for token in first.x[0].cpu().split(1)])
     of_series = " · the first series" if isinstance(module.task, Forecasting) else ""
     return HeadMaps(

@@ -159,6 +159,7 @@ def test_from_fit_to_predict(folder: Path, tmp_path: Path, monkeypatch: pytest.M
     (run,) = (path for path in (tmp_path / "runs").rglob("config.yaml"))
     run = run.parent
     assert (run / "texts" / "epoch_0001.txt").is_file()
+    assert (run / "figures" / "attention.png").is_file()
     assert "padding is not read" in capsys.readouterr().out
     (folder / "train.en").write_text("another text\n" * 64)  # decoded as it was trained all the same
     zoo(["test", str(run), "--trainer.enable_progress_bar=false"])
