@@ -68,6 +68,7 @@ def trace(inputs: Inputs, raw: bool = False) -> torch.export.ExportedProgram:
     return program
 
 
+@torch.no_grad()  # a scan that might be differentiated starts autograd's threads, after which no process can be forked
 def write(format: Graph, inputs: Inputs, file: Path, raw: bool = False, about: Mapping[str, str] | None = None) -> None:
     """Write the network.
 
@@ -135,7 +136,7 @@ def read(format: Graph, file: Path, inputs: Inputs) -> Answers:
     if format == "pt2":
         with _quietly(), file.open("rb") as stream:
             program = torch.export.load(stream).module()
-        return lambda given: cast(Tensor, program(*given))
+        return torch.no_grad()(lambda given: cast(Tensor, program(*given)))
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -150,6 +151,7 @@ def read(format: Graph, file: Path, inputs: Inputs) -> Answers:
     return run
 
 
+@torch.no_grad()
 @torch.no_grad()
 def difference(inputs: Inputs, answers: Answers, raw: bool = False) -> float:
     """The greatest difference from the network's own answers, at sizes that were not traced.
