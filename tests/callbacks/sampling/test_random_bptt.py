@@ -141,7 +141,6 @@ class Leave(Callback):
         torch.save(pl_module.state_dict(), self.folder / f"{self.name}-{trainer.global_rank}.pt")
 
 
-@pytest.mark.slow
 def test_two_processes_cut_alike_and_resume_to_the_bit(tmp_path: Path) -> None:
     for name in ("whole", "resumed"):
         ckpt = tmp_path / "cut.ckpt" if name == "resumed" else None
