@@ -20,6 +20,8 @@ class CharText(CharacterDataModule):
     characters beyond ASCII. It differs from one Python version to the next, so scores do too; the SHA-256 of what was
     read is printed, and the checkpoint keeps it.
 
+    Source: your file, or the standard library of CPython (the Python Software Foundation's licence).
+
     Args:
         file: UTF-8 text; None is the standard library.
         limit: how many characters to read; None is all of a file, and a million of the standard library.
