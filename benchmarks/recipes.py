@@ -9,7 +9,6 @@ Each seed is a `zoo fit` and a `zoo test` in a process of its own; the epoch is 
 import argparse
 import json
 import os
-import platform
 import re
 import statistics
 import subprocess
@@ -22,6 +21,7 @@ import torch
 
 from callbacks.reporting.translations import bleu
 from zoo.cli import catalog
+from zoo.cli.run_folder import processor
 
 BEGIN, END = "<!-- recipes: python benchmarks/recipes.py -->", "<!-- /recipes -->"
 METRICS = (
@@ -81,7 +81,7 @@ def reached(results: list[tuple[dict[str, float], float]], options: list[str], t
     device = (
         torch.cuda.get_device_name()
         if torch.cuda.is_available()
-        else f"{threads} core{'s' * (threads > 1)} of a {_processor()}"
+        else f"{threads} core{'s' * (threads > 1)} of a {processor()}"
     )
     extra = f", with {' '.join(options)}" if options else ""
     return f"reached: {', '.join(parts)} ({seeds}), {spent} on {device}{extra}"
@@ -104,13 +104,6 @@ def write_readme() -> None:
     table = "\n".join([BEGIN, "| recipe | what it is | test split |", "|---|---|---|", *rows, END])
     start, stop = text.index(BEGIN), text.index(END) + len(END)
     readme.write_text(text[:start] + table + text[stop:])
-
-
-def _processor() -> str:
-    for entry in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
-        if entry.startswith("model name"):
-            return entry.split(":")[1].strip()
-    return platform.machine()
 
 
 def main() -> None:

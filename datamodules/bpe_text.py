@@ -7,7 +7,9 @@ from torch import Tensor
 
 from datamodules.bpe import BPE, check_size
 from datamodules.char_text import CharText
+from datamodules.raw_subwords import RawSubwords
 from datamodules.texts import TextDataModule
+from zoo.preprocessing import Preprocessing
 
 
 class BPEText(TextDataModule):
@@ -51,6 +53,9 @@ class BPEText(TextDataModule):
         first, last = self.part("train")
         # Line by line: the library counts words of one text at a time.
         return BPE.trained_on(self.text[first:last].splitlines(keepends=True), self._vocabulary_size)
+
+    def preprocessing(self) -> Preprocessing | None:
+        return RawSubwords.of(self.vocabulary)
 
     def numbered(self) -> dict[str, Tensor]:
         return {name: self.vocabulary.encode(self.text[slice(*self.part(name))]) for name in ("train", "val", "test")}

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 from torch import Tensor
 
 from datamodules.idx import IdxImages
+from datamodules.raw_pixels import RawPixels, pixel_steps
 from zoo.preprocessing import Preprocessing
 from zoo.randomness import permutation
 
@@ -71,10 +72,8 @@ class SequentialMNIST(IdxImages):
         return datasets.MNIST
 
     def preprocessing(self) -> Preprocessing | None:
-        return None  # images as sequences are made up here
+        image = (self.channels, self.size, tuple(self.mean), tuple(self.std))
+        return RawPixels(tuple(self.classes), *image, self.num_channels, self._order)
 
     def transform_batch(self, x: Tensor) -> Tensor:
-        x = super().transform_batch(x).flatten(1)  # (B, 784)
-        if self._order is not None:
-            x = x[:, self._order.to(x.device)]
-        return x.view(len(x), self.window, self.num_channels)
+        return pixel_steps(super().transform_batch(x), self.num_channels, self._order)

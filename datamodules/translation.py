@@ -12,8 +12,10 @@ from datamodules.base import ZooDataModule
 from datamodules.bpe import BPE, END, check_size
 from datamodules.length_buckets import LengthBuckets
 from datamodules.ragged import IGNORED
+from datamodules.raw_subwords import RawSubwords
 from zoo.errors import DataError
 from zoo.notice import notice
+from zoo.preprocessing import Preprocessing
 
 
 class Pairs(NamedTuple):
@@ -133,6 +135,9 @@ class TranslationDataModule(ZooDataModule):
         if self.shared:
             return self.vocabulary
         return BPE.trained_on(self.texts["train"].sources, self._vocabulary_size)
+
+    def preprocessing(self) -> Preprocessing | None:
+        return RawSubwords.of(self.source_vocabulary, None if self.shared else self.vocabulary, ended=True)
 
     def load(self) -> dict[str, Dataset[Any]]:
         splits: dict[str, Dataset[Any]] = {}

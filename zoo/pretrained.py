@@ -19,6 +19,8 @@ from zoo.module import SupervisedModule, ZooModule
 from zoo.predictions import Prediction, on_cpu, prediction
 from zoo.preprocessing import Preprocessing, describe
 from zoo.task import LanguageModeling
+from zoo.tasks.translation import Translation
+from zoo.translating import BEAM
 from zoo.weights import file as weights_file
 from zoo.weights import index
 from zoo.weights.file import Stored
@@ -82,6 +84,8 @@ class Pretrained:
         module = self.module
         if not isinstance(module, SupervisedModule):
             raise ZooError(f"{self.name} makes samples and predicts nothing; use sample(num)")
+        if isinstance(module.task, Translation):
+            raise ZooError(f"{self.name} predicts tokens beside those of a target; use translate(text)")
         x, lengths = self.inputs(raw)
         if lengths is not None and isinstance(module.task, LanguageModeling):
             x, lengths = _latest(x, lengths, getattr(module, "window", None))
@@ -116,8 +120,7 @@ class Pretrained:
         write = getattr(self.module, "generate", None)
         text = getattr(self.preprocessing, "text", None)
         if write is None or text is None:
-            other = "sample" if isinstance(self.module, GAN) else "predict"
-            raise ZooError(f"{self.name} writes no texts; use {other}")
+            raise ZooError(f"{self.name} writes no texts; use {self._does()}")
         written = []
         for one in [prompt] if isinstance(prompt, str) else prompt:
             tokens, _ = self.inputs(one)
@@ -125,6 +128,27 @@ class Pretrained:
                 torch.manual_seed(seed)
                 written.append(text(write(tokens.to(self.module.device), steps, **options)[0].cpu()))
         return written[0] if isinstance(prompt, str) else written
+
+    @torch.no_grad()
+    def translate(self, source: str | list[str], beam: int = BEAM, **options: Any) -> str | list[str]:
+        """Translate a text, or several.
+
+        Args:
+            source: one text or several, a sentence or so each.
+            beam, options: of the network's own ``translate``: length_penalty and so on.
+
+        Raises:
+            ZooError: the network translates nothing.
+        """
+        translate = getattr(self.module, "translate", None)
+        text = getattr(self.preprocessing, "text", None)
+        if translate is None or text is None:
+            raise ZooError(f"{self.name} translates nothing; use {self._does()}")
+        tokens, lengths = self.inputs(source)
+        device = self.module.device
+        found = translate(tokens.to(device), None if lengths is None else lengths.to(device), beam, **options).cpu()
+        texts = [text(row) for row in found]
+        return texts[0] if isinstance(source, str) else texts
 
     def sample(
         self,
@@ -144,10 +168,16 @@ class Pretrained:
             ZooError: the network is no generator, or knows no such class.
         """
         if not isinstance(self.module, GAN):
-            raise ZooError(f"{self.name} makes no samples; use predict")
+            raise ZooError(f"{self.name} makes no samples; use {self._does()}")
         wanted = None if labels is None else torch.tensor(self._classes(labels, num))
         made = self.module.sample(num, wanted, truncation, seed)
         return (made / 2 + 0.5).clamp(0, 1) if len(self.module.generator.sample_shape) == 3 else made
+
+    def _does(self) -> str:
+        """What the network is for, as the method is called."""
+        if isinstance(self.module, GAN):
+            return "sample"
+        return "translate" if hasattr(self.module, "translate") else "predict"
 
     def _classes(self, labels: str | int | list[str] | list[int], num: int) -> list[int]:
         each = labels if isinstance(labels, list) else [labels] * num

@@ -51,6 +51,8 @@ def test_a_run_leaves_what_describes_it(here: Path, capsys: pytest.CaptureFixtur
     env = json.loads((run / "env.json").read_text())
     assert env["seed"] == 3
     assert env["packages"]["torch"] == torch.__version__.split("+")[0] or env["packages"]["torch"]
+    assert env["processor"]
+    assert env["seconds"] > 0
     rows = table(run / "metrics.csv")
     assert {"train/loss", "val/loss", "val/accuracy"} <= set(rows[0])
     assert {path.name for path in (run / "checkpoints").glob("*.ckpt")} == {"best.ckpt", "last.ckpt"}
@@ -91,7 +93,9 @@ def test_a_resumed_run_goes_on_in_its_folder(here: Path, monkeypatch: pytest.Mon
     monkeypatch.delenv("ZOO_RUN_DIR")
     plain = fit("--trainer.max_epochs=3", "--schedule=null")
     monkeypatch.delenv("ZOO_RUN_DIR")
+    before = json.loads((run / "env.json").read_text())["seconds"]
     main(["resume", str(run), "--trainer.max_epochs=3", "--trainer.enable_progress_bar=false"])
+    assert json.loads((run / "env.json").read_text())["seconds"] > before, "what was cut short counts too"
     for name, tensor in weights(plain).items():
         assert torch.equal(tensor, weights(run)[name]), name
     assert any(not torch.equal(tensor, weights(run)[name]) for name, tensor in weights(whole).items())

@@ -8,8 +8,10 @@ import torch
 
 from datamodules.images import ImageDataModule
 from datamodules.mnist import MNIST
+from datamodules.raw_pixels import RawPixels
 from datamodules.sequential_mnist import SequentialMNIST
 from zoo.errors import DataError
+from zoo.preprocessing import describe, rebuild
 
 
 @pytest.mark.parametrize(("steps", "shape"), [("pixels", (784, 1)), ("rows", (28, 28))])
@@ -29,6 +31,10 @@ def test_pixels_are_those_of_mnist(
     flat = x.flatten(1)
     assert torch.equal(flat, expected) == (permute is None)
     assert torch.equal(flat.sort(1).values, expected.sort(1).values)
+    made = data.preprocessing()
+    assert isinstance(made, RawPixels)
+    again = rebuild(describe(made))
+    assert torch.equal(again(raw[:, 0].numpy())[0], x), "what a person has gives what the network was trained on"
 
 
 def test_the_permutation_is_one_for_all_images_and_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Lightning's command line, with the zoo's sections, links, run folder and defaults."""
 
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -8,6 +9,7 @@ from typing import Any, cast
 import yaml
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from callbacks.init.scheme import InitScheme
@@ -34,11 +36,15 @@ def run(prepared: Prepared, command: "type[ZooCLI] | None" = None) -> "ZooCLI":
     quieten()
     restrict_imports(*prepared.trusted)
     import_all_pieces(prepared.trusted)
+    start = time.perf_counter()
     try:
         return (command or ZooCLI)(prepared)
     except BaseException:
         run_folder.forget_if_empty()
         raise
+    finally:
+        if prepared.command == "fit" and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+            run_folder.add_seconds(time.perf_counter() - start)
 
 
 class DescribesRun(Callback):

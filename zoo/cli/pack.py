@@ -28,6 +28,7 @@ _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torc
 # Of metrics that count samples a share, which one of a few hundred may change on another machine; else of the value.
 _SHARES, _OF_SHARES = ("accuracy", "f1", "exact_match", "map"), 0.003
 _RELATIVE, _RELATIVE_OF_GAMES = 0.005, 0.05
+_TRAINED = ("seconds", "processor", "cpus", "accelerator", "git", "packages")
 _DISTANCES = ("frechet", "kernel", "class_kl")  # of a game's metrics those of which less is better
 
 
@@ -155,4 +156,6 @@ def _trained(run: Path) -> dict[str, Any]:
     """Where and by what the run was made, for the card."""
     file = run / "env.json"
     known = json.loads(file.read_text()) if file.is_file() else {}
-    return {key: known[key] for key in ("git", "accelerator", "packages") if key in known}
+    return {
+        key: known[key] for key in ("seconds", "processor", "cpus", "git", "accelerator", "packages") if key in known
+    }

@@ -62,6 +62,17 @@ def write_environment(folder: Path, seed: int, argv: list[str]) -> None:
     (folder / "env.json").write_text(json.dumps(environment(seed, argv), indent=2) + "\n")
 
 
+def add_seconds(seconds: float) -> None:
+    """Add to ``seconds`` in ``env.json``: what all fits of the run have taken, those that were cut short included."""
+    file = Path(os.environ.get(VARIABLE, ""), "env.json")
+    if VARIABLE in os.environ and file.is_file():
+        known = json.loads(file.read_text())
+        known["seconds"] = round(known.get("seconds", 0) + seconds, 1)
+        part = file.with_name(".env.json.part")
+        part.write_text(json.dumps(known, indent=2) + "\n")
+        os.replace(part, file)
+
+
 def environment(seed: int, argv: list[str]) -> dict[str, Any]:
     """Versions, machine, git revision, command and seed, as plain data."""
     import torch
@@ -73,10 +84,20 @@ def environment(seed: int, argv: list[str]) -> dict[str, Any]:
         "git": _git_revision(),
         "python": sys.version.split()[0],
         "platform": platform.platform(),
+        "processor": processor(),
         "cpus": os.cpu_count(),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "packages": {name: _version(name) for name in packages},
     }
+
+
+def processor() -> str:
+    """What the processor is called, or its architecture where the system does not say."""
+    described = Path("/proc/cpuinfo")
+    for entry in described.read_text().splitlines() if described.exists() else []:
+        if entry.startswith("model name"):
+            return entry.split(":")[1].strip()
+    return platform.processor() or platform.machine()
 
 
 def _version(package: str) -> str | None:
