@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from zoo.batch import Batch, as_batch
 from zoo.errors import ZooError
-from zoo.layers.kv_cache import KVCache
+from zoo.layers.kv_cache import BlockCache
 from zoo.layers.padding import check_lengths, padding_mask
 from zoo.layers.position import Position
 from zoo.layers.transformer import BlockDesign, Transformer
@@ -171,8 +171,7 @@ class _Writer:
 
     def __init__(self, model: EncoderDecoder, memory: Tensor, mask: Tensor | None, most: int, cached: bool) -> None:
         self.model, self.memory, self.mask = model, memory, mask
-        # Not of the whole context: a beam search copies what they have room for in every step.
-        self.caches = [KVCache(most) for _ in model.decoder.blocks] if cached else []
+        self.caches = [BlockCache(most) for _ in model.decoder.blocks] if cached else []
 
     def next(self, tokens: Tensor) -> Tensor:
         model, first = self.model, self.caches[0].steps if self.caches else 0
@@ -182,10 +181,13 @@ class _Writer:
         return cast(Tensor, model.head(seen[:, -1])).float().log_softmax(1)
 
     def select(self, rows: Tensor) -> None:
-        if len(rows) < len(self.memory):  # otherwise a beam has been put in order, and a beam has one memory
+        fewer = len(rows) < len(self.memory)  # otherwise a beam has been put in order, and a beam has one memory
+        if fewer:
             self.memory, self.mask = self.memory[rows], None if self.mask is None else self.mask[rows]
         for cache in self.caches:
-            cache.select(rows)
+            cache.own.select(rows)
+            if fewer:
+                cache.memory.select(rows)
 
 
 def _embedding(tokens: int, width: int) -> nn.Embedding:

@@ -169,23 +169,24 @@ class Pretrained:
         """
         if not isinstance(self.module, GAN):
             raise ZooError(f"{self.name} makes no samples; use {self._does()}")
-        wanted = None if labels is None else torch.tensor(self._classes(labels, num))
+        wanted = None if labels is None else torch.tensor(self.class_numbers(labels, num))
         made = self.module.sample(num, wanted, truncation, seed)
         return (made / 2 + 0.5).clamp(0, 1) if len(self.module.generator.sample_shape) == 3 else made
 
-    def _does(self) -> str:
-        """What the network is for, as the method is called."""
-        if isinstance(self.module, GAN):
-            return "sample"
-        return "translate" if hasattr(self.module, "translate") else "predict"
-
-    def _classes(self, labels: str | int | list[str] | list[int], num: int) -> list[int]:
+    def class_numbers(self, labels: str | int | list[str] | list[int], num: int) -> list[int]:
+        """The class of each of so many samples, of names or numbers; ZooError where there is no such name."""
         each = labels if isinstance(labels, list) else [labels] * num
         names = list(self.outputs)
         for label in each:
             if isinstance(label, str) and label not in names:
                 raise ZooError(f"{self.name} knows no class {label!r}; there are {', '.join(names)}")
         return [names.index(label) if isinstance(label, str) else label for label in each]
+
+    def _does(self) -> str:
+        """What the network is for, as the method is called."""
+        if isinstance(self.module, GAN):
+            return "sample"
+        return "translate" if hasattr(self.module, "translate") else "predict"
 
 
 def load(source: str | Path, pretrained: bool = True) -> Pretrained:

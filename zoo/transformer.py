@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from zoo.errors import ZooError
 from zoo.generation import check_generation, draw_token
-from zoo.layers.kv_cache import KVCache
+from zoo.layers.kv_cache import BlockCache
 from zoo.layers.position import Position
 from zoo.layers.transformer import BlockDesign, Transformer
 from zoo.module import SupervisedModule
@@ -70,7 +70,7 @@ class GPT(SupervisedModule):
         """Logits of the next token, (B, T, vocabulary_size), of tokens (B, T)."""
         return cast(Tensor, self.head(self._read(tokens)))
 
-    def _read(self, tokens: Tensor, caches: Sequence[KVCache] = ()) -> Tensor:
+    def _read(self, tokens: Tensor, caches: Sequence[BlockCache] = ()) -> Tensor:
         """(B, T) -> (B, T, width), of the tokens behind those that the caches know."""
         first = caches[0].steps if caches else 0
         mask = places = None

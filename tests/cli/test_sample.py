@@ -72,7 +72,18 @@ def test_errors(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "label 12 is outside 0..9" in error_of(capsys, "sample", run, "--label", 12)
     assert "truncation must be positive, got -1.0" in error_of(capsys, "sample", run, "--truncation", -1)
     assert "written as .png (a grid) or .npy" in error_of(capsys, "sample", run, "--out", "a.jpg")
-    assert "no run folder 'nowhere'" in error_of(capsys, "sample", "nowhere")
+    assert "no weights for 'nowhere'" in error_of(capsys, "sample", "nowhere")
+    assert "knows no class 'cat'; there are 0, 1" in error_of(capsys, "sample", run, "--label", "cat")
+
+
+def test_weights_of_the_package_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    main(["sample", "gan/digits", "--num", "16"])
+    assert "16 samples in digits.png" in capsys.readouterr().out
+    picture = np.asarray(Image.open("digits.png"))
+    assert np.array_equal(picture, sample_grid(load_game("gan/digits").sample(16)))
 
 
 def test_a_classifier_makes_no_samples(
@@ -90,7 +101,7 @@ def test_a_classifier_makes_no_samples(
             "--trainer.enable_progress_bar=false",
         ]
     )
-    assert "trained a MLP, which makes no samples" in error_of(capsys, "sample", "runs/mlp/digits/latest")
+    assert "is a MLP, which makes no samples" in error_of(capsys, "sample", "runs/mlp/digits/latest")
     told = error_of(capsys, "fit", "-c", "gan/digits_conditional", *THIN, "--data.normalize=train")
     assert "set --data.normalize symmetric" in told
     assert "'network'; it has: generator, discriminator" in error_of(

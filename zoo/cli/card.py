@@ -13,7 +13,7 @@ import yaml
 
 from zoo.cli import catalog
 from zoo.cli.compose import find, names
-from zoo.cli.export import network
+from zoo.cli.trained import network
 from zoo.errors import ZooError
 from zoo.export.flops import flops
 from zoo.gan import GAN

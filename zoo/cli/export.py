@@ -13,12 +13,11 @@ import torch
 from torch import Tensor
 
 from zoo.cli.plumbing import quieten
-from zoo.errors import DataError, ZooError
+from zoo.cli.trained import network
+from zoo.errors import ZooError
 from zoo.export import formats
 from zoo.export.inputs import Inputs, inputs_of
-from zoo.from_run import model_from_run
 from zoo.module import SupervisedModule
-from zoo.notice import notice
 from zoo.preprocessing import describe
 from zoo.pretrained import Pretrained, load
 from zoo.sharing import write_weights
@@ -79,17 +78,6 @@ def export(argv: list[str]) -> None:
         found = _write_graph(loaded, inputs, out, tolerance, arguments)
     print(f"difference  {found:.2g}, at {_SIZES} samples (tolerance {tolerance:g})")
     print(f"file        {out}, {out.stat().st_size:,} bytes")
-
-
-def network(source: str) -> Pretrained:
-    """A trained network by name, run or file; of a run without its data at hand, without preprocessing."""
-    try:
-        return load(source)
-    except DataError as error:
-        if not Path(source).is_dir():
-            raise
-        notice(f"the file will not say how inputs are prepared, for the data of the run are not at hand ({error})")
-        return Pretrained(model_from_run(Path(source)), None, source, {})
 
 
 def _default_out(source: str, format: str, int8: bool) -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 
 from callbacks.reporting.wandb import choose_mode
 from zoo.cli.card import model_card
-from zoo.cli.export import network
+from zoo.cli.trained import network
 from zoo.errors import ZooError
 from zoo.export.formats import need
 from zoo.notice import notice

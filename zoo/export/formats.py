@@ -152,7 +152,6 @@ def read(format: Graph, file: Path, inputs: Inputs) -> Answers:
 
 
 @torch.no_grad()
-@torch.no_grad()
 def difference(inputs: Inputs, answers: Answers, raw: bool = False) -> float:
     """The greatest difference from the network's own answers, at sizes that were not traced.
 

@@ -77,11 +77,15 @@ class Attention(nn.Module):
             mask: bool, broadcast to (B, heads, T, S): which steps of the memory each step may read, at least one.
             causal: read no step behind one's own.
             turns: rotary positions of x.
-            cache: steps that were read before; those of x are added.
+            cache: steps that were read before, to which those of x are added; or a memory, from its first reading on.
         """
-        query, key, value = self._project(x, memory, turns)
-        if cache is not None:
-            key, value = cache.append(key, value)
+        query = self._queries(x, turns)
+        if memory is not None and cache is not None and cache.steps:
+            key, value = cache.read()
+        else:
+            key, value = self._keys_values(x if memory is None else memory, turns)
+            if cache is not None:
+                key, value = cache.append(key, value)
         mask, causal = _one_mask(mask, causal, query.shape[2], key.shape[2], x.device)
         dropout = self.dropout.p if self.training else 0.0
         if self.soft_cap is None:
@@ -100,16 +104,16 @@ class Attention(nn.Module):
         turns: Turns | None = None,
     ) -> Tensor:
         """How much of each step is read: (B, heads, T, S), whose rows add up to 1; arguments as in ``forward``."""
-        query, key, _ = self._project(x, memory, turns)
+        query, (key, _) = self._queries(x, turns), self._keys_values(x if memory is None else memory, turns)
         return self._weights(query, key, *_one_mask(mask, causal, query.shape[2], key.shape[2], x.device))
 
-    def _project(self, x: Tensor, memory: Tensor | None, turns: Turns | None) -> tuple[Tensor, Tensor, Tensor]:
-        source = x if memory is None else memory
-        query = self.query_norm(self._heads(self.query(x)))
-        key = self.key_norm(self._heads(self.key(source)))
-        if turns is not None:
-            query, key = rotate(query, turns), rotate(key, turns)
-        return query, key, self._heads(self.value(source))
+    def _queries(self, x: Tensor, turns: Turns | None) -> Tensor:
+        query = cast(Tensor, self.query_norm(self._heads(self.query(x))))
+        return query if turns is None else rotate(query, turns)
+
+    def _keys_values(self, x: Tensor, turns: Turns | None) -> tuple[Tensor, Tensor]:
+        key = self.key_norm(self._heads(self.key(x)))
+        return key if turns is None else rotate(key, turns), self._heads(self.value(x))
 
     def _heads(self, x: Tensor) -> Tensor:
         # How many there are is left open: a process that holds a part of the layer holds a part of them.

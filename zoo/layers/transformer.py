@@ -12,7 +12,7 @@ from zoo.layers.attention import Attention
 from zoo.layers.dropout import DropPath, depth_rates
 from zoo.layers.feed_forward import FeedForward
 from zoo.layers.gate import Nonlinearity
-from zoo.layers.kv_cache import KVCache
+from zoo.layers.kv_cache import BlockCache
 from zoo.layers.position import AddedPosition, Position, Rotary, Turns
 
 BlockNorm: TypeAlias = Literal["layer", "rms", "none"]
@@ -109,7 +109,7 @@ class Context:
     turns: Turns | None = None
     memory: Tensor | None = None
     memory_mask: Tensor | None = None
-    caches: Sequence[KVCache] = field(default_factory=list)
+    caches: Sequence[BlockCache] = field(default_factory=list)
 
 
 class TransformerBlock(nn.Module):
@@ -151,12 +151,13 @@ class TransformerBlock(nn.Module):
         self.feed_forward = FeedForward(width, design.expansion, design.activation, design.bias, dropout)
         self.feed_forward_residual = residual()
 
-    def forward(self, x: Tensor, context: Context, cache: KVCache | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: Context, cache: BlockCache | None = None) -> Tensor:
         c = context
-        x = self.attention_residual(x, lambda x: self.attention(x, None, c.mask, self.causal, c.turns, cache))
+        own, memory = (None, None) if cache is None else (cache.own, cache.memory)
+        x = self.attention_residual(x, lambda x: self.attention(x, None, c.mask, self.causal, c.turns, own))
         if self.cross_attention is not None and self.cross_residual is not None:
             cross = self.cross_attention
-            x = self.cross_residual(x, lambda x: cross(x, c.memory, c.memory_mask))
+            x = self.cross_residual(x, lambda x: cross(x, c.memory, c.memory_mask, cache=memory))
         return cast(Tensor, self.feed_forward_residual(x, self.feed_forward))
 
     def branches(self) -> dict[str, nn.Linear]:
@@ -218,7 +219,7 @@ class Transformer(nn.Module):
         places: Tensor | None = None,
         memory: Tensor | None = None,
         memory_mask: Tensor | None = None,
-        caches: Sequence[KVCache] = (),
+        caches: Sequence[BlockCache] = (),
     ) -> Tensor:
         """Read tokens.
 
@@ -243,7 +244,7 @@ class Transformer(nn.Module):
         places: Tensor | None = None,
         memory: Tensor | None = None,
         memory_mask: Tensor | None = None,
-        caches: Sequence[KVCache] = (),
+        caches: Sequence[BlockCache] = (),
     ) -> tuple[Tensor, Context]:
         """What the first block reads; arguments as in ``forward``."""
         first = caches[0].steps if caches else 0
@@ -260,9 +261,9 @@ class Transformer(nn.Module):
         context = Context(_for_heads(mask), turns, memory, _for_heads(memory_mask), caches)
         return self.dropout(x), context
 
-    def fresh_caches(self) -> list[KVCache]:
+    def fresh_caches(self) -> list[BlockCache]:
         """Empty caches, one for each block, as ``forward`` takes them."""
-        return [KVCache(self.context) for _ in self.blocks]
+        return [BlockCache(self.context) for _ in self.blocks]
 
     def branches(self) -> dict[str, nn.Linear]:
         """The layers that the branches of all blocks end in, by name."""
