@@ -134,6 +134,8 @@ class AttentionMaps(Callback):
         trial = trainer.fast_dev_run  # type: ignore[attr-defined]
         if trial or not trainer.is_global_zero or trainer.val_dataloaders is None:
             return
+        if pl_module.device_mesh is not None:
+            return  # weights that no process has whole: one process alone would wait for the others
         assert isinstance(pl_module, SupervisedModule)
         with warns("attention.png"):
             kept = kept_weights(trainer)

@@ -100,6 +100,8 @@ class Figures(Callback):
         self._draw(trainer, "learning_curves", lambda: _learning_curves(pl_module, self.folder, kept))
         if not isinstance(pl_module, SupervisedModule) or trainer.val_dataloaders is None:
             return
+        if pl_module.device_mesh is not None:
+            return  # weights that no process has whole: one process alone would wait for the others
         data, task = trainer.datamodule, pl_module.task  # type: ignore[attr-defined]
         stated = data.classes if isinstance(data, NamesClasses) else ()
         if isinstance(task, Forecasting):

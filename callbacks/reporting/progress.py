@@ -113,10 +113,8 @@ def _headline(trainer: Trainer, module: LightningModule) -> str:
     trainable = sum(p.numel() for p in module.parameters() if p.requires_grad)
     data = type(trainer.datamodule).__name__ if trainer.datamodule is not None else "data"  # type: ignore[attr-defined]
     place = f"{trainer.world_size} x {trainer.strategy.root_device.type}"
-    return (
-        f"{type(module).__name__} on {data}: {trainable:,} parameters, {trainer.num_training_batches} batches an epoch,"
-        f" {place}"
-    )
+    family = type(module).__name__.removeprefix("FSDP")  # which a network in shards is called beside its own name
+    return f"{family} on {data}: {trainable:,} parameters, {trainer.num_training_batches} batches an epoch, {place}"
 
 
 def _width(name: str) -> int:
