@@ -1,5 +1,6 @@
 """Does attention stay healthy? Its entropy, the range of its scores and the size of the logits, layer by layer."""
 
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import torch
@@ -66,7 +67,7 @@ class AttentionHealth(Callback):
     "Scaling vision transformers to 22 billion parameters", 2023). An alarm needs two bad looks in a row.
 
     The weights are computed once more from what the layers were given, without gradients and random numbers, so that a
-    run is the same with and without.
+    run is the same with and without; a compiled network takes the steps that are looked at as it is written.
 
     Args:
         every: steps between two looks.
@@ -80,6 +81,7 @@ class AttentionHealth(Callback):
             raise ZooError(f"AttentionHealth: every must be at least 1 step, got {every}")
         self.every = every
         self._handles: list[RemovableHandle] = []
+        self._uncompiled = ExitStack()
         self._looks: list[Look] = []
         self._log_z: float | None = None
         self._bad, self._told = 0, False
@@ -96,6 +98,9 @@ class AttentionHealth(Callback):
         self._remove()
         if trainer.global_step % self.every or pl_module.device_mesh is not None:
             return  # weights in parts have no entropy of their own
+        if any(part._compiled_call_impl is not None for part in pl_module.modules()):
+            # Hooks would break a compiled network into parts, and have it compiled anew at every look.
+            self._uncompiled.enter_context(torch.compiler.set_stance("force_eager"))
         for layer in pl_module.modules():
             if isinstance(layer, Attention):
                 self._handles.append(layer.register_forward_pre_hook(self._look, with_kwargs=True))
@@ -154,6 +159,7 @@ class AttentionHealth(Callback):
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        self._uncompiled.close()
         if not keep:
             self._looks, self._log_z = [], None
 

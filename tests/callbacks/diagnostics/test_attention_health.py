@@ -7,6 +7,7 @@ import torch
 
 from callbacks.diagnostics.attention_health import AttentionHealth, advise, look
 from callbacks.efficiency.activation_checkpointing import ActivationCheckpointing
+from callbacks.efficiency.compile import Compile
 from callbacks.optimizers.adamw import AdamW
 from tests.callbacks.sequence_checks import differences
 from tests.callbacks.technique_checks import fit as fit_digits
@@ -50,6 +51,16 @@ def test_it_logs_each_layer_and_changes_nothing(position, monkeypatch) -> None:
         assert len(values) == 7
         assert all(0.9 < values[f"train/attention_entropy/{i}"] <= 1 for i in range(3))
     assert not any(part._forward_pre_hooks or part._forward_hooks for part in ours.modules())
+
+
+def test_a_compiled_network_is_not_compiled_anew_for_a_look(capfd, monkeypatch) -> None:
+    logged: list[dict[str, float]] = []
+    monkeypatch.setattr(ZooModule, "log_step", lambda self, values, step=None: logged.append(values))
+    train(gpt(), Compile(backend="eager"), AttentionHealth(every=2), steps=5)
+    said = "".join(capfd.readouterr())
+    assert "Compile: compiled 1 graph in" in said, "hooks within it would break the network into parts"
+    assert "recompiled" not in said
+    assert len([values for values in logged if "train/log_z" in values]) == 3
 
 
 def test_collapse_is_told_once(capfd) -> None:
