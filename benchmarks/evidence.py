@@ -112,7 +112,9 @@ def run(recipe: str, options: list[str], seed: int) -> dict[str, float]:
                 latest = Path(folder) / recipe / "latest"
                 os.environ.pop("ZOO_RUN_DIR", None)
                 zoo(["test", str(latest), "--trainer.enable_progress_bar=false"])
-        except SystemExit:
+        except SystemExit as ended:
+            if isinstance(ended.code, int) and ended.code > 128:
+                raise  # a signal is for this program as a whole
             said = silence.getvalue().strip().splitlines()[-1]
             if "loss is" in said:  # not finite: that is a result as well
                 return {"stopped": 1.0}
