@@ -19,6 +19,7 @@ from zoo.errors import ZooError
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "handbook" / "export_and_sharing.md"
 BEGIN, END = "<!-- exports: python benchmarks/exports.py --write -->", "<!-- /exports -->"
+ABOUT = "All weights that come with the package; kB of the file; int8 where there are matrix products to shrink:"
 FORMATS = {"pt2": ["--format=pt2"], "onnx": ["--format=onnx"], "int8": ["--format=onnx", "--int8"]}
 
 
@@ -52,7 +53,7 @@ def main() -> None:
     if arguments.write:
         text = PAGE.read_text()
         start, stop = text.index(BEGIN), text.index(END)
-        PAGE.write_text(text[:start] + "\n".join([BEGIN, *table]) + "\n" + text[stop:])
+        PAGE.write_text(text[:start] + "\n".join([BEGIN, ABOUT, "", *table]) + "\n" + text[stop:])
 
 
 if __name__ == "__main__":
