@@ -82,7 +82,7 @@ TASKS: dict[str, list[tuple[str, str, list[str]]]] = {
     "calibration": GENERAL,
     "adversarial": [
         (
-            "ResNet-8, 10 epochs, PGD-20 within Linf 0.15",
+            "ResNet-8, 10 epochs, PGD-20 within Linf 0.15, in both rows the best epoch under attack",
             "cnn/digits",
             ["-c", "techniques/adversarial/robust_evaluation", *SHORT],
         )
