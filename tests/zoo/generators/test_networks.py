@@ -19,6 +19,10 @@ from zoo.generators.sngan import SNGANDiscriminator, SNGANGenerator
 PAIRS: dict[str, Any] = {
     "mlp": (lambda s, **a: MLPGenerator(s, hidden=[16], **a), lambda s, **a: MLPDiscriminator(s, hidden=[16], **a)),
     "dcgan": (lambda s, **a: DCGANGenerator(s, width=4, **a), lambda s, **a: DCGANDiscriminator(s, width=4, **a)),
+    "deep_dcgan": (
+        lambda s, **a: DCGANGenerator(s, width=4, depth=2, **a),
+        lambda s, **a: DCGANDiscriminator(s, width=4, depth=2, **a),
+    ),
     "sngan": (lambda s, **a: SNGANGenerator(s, width=8, **a), lambda s, **a: SNGANDiscriminator(s, width=8, **a)),
     "r3gan": (
         lambda s, **a: R3GANGenerator(s, width=4, depth=1, group_size=4, **a),
@@ -28,6 +32,7 @@ PAIRS: dict[str, Any] = {
 LABELS: dict[str, list[dict[str, Any]]] = {
     "mlp": [{"conditioning": "concatenation"}],
     "dcgan": [{"conditioning": "concatenation"}, {"conditioning": "batch_norm"}],
+    "deep_dcgan": [{"conditioning": "concatenation"}, {"conditioning": "batch_norm"}],
     "sngan": [{"conditioning": "concatenation"}, {"conditioning": "batch_norm"}],
     "r3gan": [{"conditional": True}],
 }
@@ -100,6 +105,7 @@ SPECTRAL = [
     lambda: MLPDiscriminator([1, 8, 8], hidden=[16], spectral_norm=True),
     lambda: SNGANDiscriminator([1, 8, 8], width=8),
     lambda: DCGANDiscriminator([1, 8, 8], width=8, norm="none", spectral_norm=True),
+    lambda: DCGANDiscriminator([1, 8, 8], width=8, norm="none", spectral_norm=True, depth=1),
 ]
 
 
@@ -127,6 +133,9 @@ def test_sizes() -> None:
         DCGANGenerator([2])
     with pytest.raises(ZooError, match="norm weight_standardized"):
         DCGANDiscriminator([1, 8, 8], norm="weight_standardized")
+    for network in (DCGANGenerator, DCGANDiscriminator):
+        with pytest.raises(ZooError, match=f"{network.__name__}: depth must not be negative, got -1"):
+            network([1, 8, 8], depth=-1)
     with pytest.raises(ZooError, match="latent_dim must be at least 1"):
         MLPGenerator([2], latent_dim=0)
     with pytest.raises(ZooError, match="hidden channels do not divide into groups of 16"):
