@@ -38,6 +38,8 @@ COLUMNS = {
     "robust": "test accuracy under PGD, %",
     "modes": "modes of 8",
     "good": "good samples, %",
+    "coverage": "test coverage",
+    "class_kl": "test class divergence",
     "bits": "test bits per character",
     "loss": "last training loss",
 }
@@ -49,6 +51,7 @@ DEEP = [
     "--optimizer.lr=0.02",
 ]
 SHORT = ["--trainer.max_epochs=10"]
+JUDGED = ["--trainer.callbacks+=Judge", "--trainer.callbacks.every_n_epochs=60"]
 # 101 images to learn from, the other 1,336 to choose the epoch by: what a technique is worth when data are few.
 FEW = ["--data.val_fraction=0.93", "--data.batch_size=32", "--trainer.max_epochs=60"]
 # The tasks of most kinds.
@@ -89,13 +92,14 @@ TASKS: dict[str, list[tuple[str, str, list[str]]]] = {
     ],
     # Techniques for images are not for points and are left out.
     "gan": [("MLP pair, a ring of 8 Gaussians", "gan/ring_plain", [])],
+    "gan_images": [("DCGAN pair, 1,293 digits of 8 x 8 pixels, 60 epochs", "gan/digits_plain", JUDGED)],
     "sequences": [("LSTM, JapaneseVowels", "rnn/japanese_vowels", [])],
     "text": [("LSTM, source of the standard library", "rnn/stdlib_char", [])],
     "gpt": [("GPT, source of the standard library", "transformer/stdlib_char", [])],
     "gpt_init": [("GPT, source of the standard library, torch's own init", "transformer/stdlib_char", ["--init=null"])],
 }
 # On these the techniques are tried whose fragment names the recipe, whatever their kind.
-OF_SEQUENCES = ("sequences", "text", "gpt", "gpt_init")
+OF_RECIPE = ("sequences", "text", "gpt", "gpt_init", "gan_images")
 
 
 def run(recipe: str, options: list[str], seed: int) -> dict[str, float]:
@@ -122,10 +126,13 @@ def run(recipe: str, options: list[str], seed: int) -> dict[str, float]:
             return {}
         if recipe == "gan/ring_plain":
             return on_ring(latest) | {"seconds": seconds}
+        tested = json.loads((latest / "test.json").read_text())
+        if recipe == "gan/digits_plain":
+            judged = {key: tested[f"test/{key}_digits_lenet"] for key in ("coverage", "class_kl")}
+            return judged | {"seconds": seconds}
         rows = (latest / "metrics.csv").read_text().splitlines()
         columns = rows[0].split(",")
         losses = [row.split(",")[columns.index("train/loss")] for row in rows[1:]]
-        tested = json.loads((latest / "test.json").read_text())
         found = {"loss": float([value for value in losses if value][-1]), "seconds": seconds}
         named = {
             "accuracy": "test/accuracy",
@@ -152,7 +159,7 @@ def on_ring(run: Path) -> dict[str, float]:
 def fragments_of(kind: str, recipe: str) -> list[str]:
     """The fragments that are tried on a task: those of a kind, or those that name its recipe."""
     known = [name for name in names() if name.startswith("techniques/")]
-    if kind in OF_SEQUENCES:
+    if kind in OF_RECIPE:
         found = [name for name in known if f" {recipe} " in find(name).read_text().splitlines()[0]]
         if kind in ("gpt", "gpt_init"):  # a scheme is held against none, all else against the recipe with its own
             found = [name for name in found if ("init" in read(find(name))) == (kind == "gpt_init")]
@@ -160,12 +167,12 @@ def fragments_of(kind: str, recipe: str) -> list[str]:
     return [name for name in known if name.startswith(f"techniques/{kind}/")]
 
 
-def measure(kinds: list[str], seeds: int, only: str | None) -> None:
+def measure(kinds: list[str], seeds: int, only: list[str]) -> None:
     """Run what is asked for and keep the results, one task after the other, so that nothing is lost."""
     for kind in kinds:
         for title, recipe, options in TASKS[kind]:
             for fragment in [None, *fragments_of(kind, recipe)]:
-                if only and fragment and only not in fragment:
+                if only and fragment and not any(part in fragment for part in only):
                     continue
                 argv = (["-c", fragment] if fragment else []) + options
                 if fragment and kind == "gpt_init":
@@ -180,7 +187,7 @@ def measure(kinds: list[str], seeds: int, only: str | None) -> None:
                 entry = {"command": f"zoo fit -c {recipe} {' '.join(argv)}", "runs": results, "machine": machine()}
                 store.setdefault(f"{kind}: {title}", {})[fragment or "without"] = entry
                 RESULTS.write_text(json.dumps(store, indent=1, sort_keys=True) + "\n")
-                by = next(key for key in ("robust", "accuracy", "bits", "modes", "stopped") if key in results[0])
+                by = next(key for key in ("robust", "accuracy", "bits", "modes", "coverage", "stopped") if key in results[0])
                 print(f"{title:<42} {fragment or 'without':<40} {summary(results, by)}", flush=True)
 
 
@@ -215,7 +222,7 @@ def write_cards() -> None:
         lines, digits = [], False
         for task, entries in store.items():
             if fragment in entries and "without" in entries:
-                digits |= not task.startswith((*OF_SEQUENCES, "gan"))
+                digits |= not task.startswith((*OF_RECIPE, "gan"))
                 title = task.partition(": ")[2]
                 for label, name in (("without", "without"), ("with", fragment)):
                     runs = entries[name]["runs"]
@@ -249,7 +256,7 @@ def main() -> None:
     """Measure, then write the cards."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kind", choices=list(TASKS), action="append")
-    parser.add_argument("--only", help="part of a fragment's name")
+    parser.add_argument("--only", action="append", default=[], help="part of a fragment's name; may come several times")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--write", action="store_true", help="measure nothing, write the tables")
     arguments = parser.parse_args()
