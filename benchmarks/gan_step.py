@@ -46,12 +46,13 @@ HALF_LIFE = 5000.0
 
 
 def build(name: str) -> GAN:
-    """The two players."""
+    """The two players; the DCGANs are those of gan/digits and gan/mnist."""
     torch.manual_seed(0)
     if name == "ring":
         return GAN(MLPGenerator([2], latent_dim=16, hidden=[128] * 3), MLPDiscriminator([2], hidden=[128] * 3))
-    shape, width = ([1, 8, 8], 64) if name == "digits" else ([1, 28, 28], 32)
-    return GAN(DCGANGenerator(shape, latent_dim=32, width=width), DCGANDiscriminator(shape, width=width, norm="none"))
+    shape, latent_dim, width, depth = ([1, 8, 8], 32, 64, 1) if name == "digits" else ([1, 28, 28], 64, 32, 2)
+    generator = DCGANGenerator(shape, latent_dim=latent_dim, width=width, depth=1)
+    return GAN(generator, DCGANDiscriminator(shape, width=width, norm="none", depth=depth))
 
 
 class Noise(ImageDataModule):
