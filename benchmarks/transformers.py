@@ -26,7 +26,7 @@ VARIANTS: dict[str, list[str]] = {
     "post-norm": ["--model.block.norm_place=post"],
     "post-norm, no warm-up": ["--model.block.norm_place=post", "--schedule.warmup=0"],
     "deep norm with its init": ["-c", "techniques/init/deep_norm"],
-    "no norm, T-Fixup": ["-c", "techniques/init/t_fixup"],
+    "no norm, T-Fixup": ["--model.block.norm=none", "-c", "techniques/init/t_fixup"],
     "no norm, GPT-2's init": ["--model.block.norm=none"],
     "RMSNorm": ["--model.block.norm=rms"],
     "squared ReLU": ["--model.block.activation=relu_squared"],
