@@ -43,6 +43,12 @@ def test_numbers_are_those_of_index_recipe_and_network(capsys: pytest.CaptureFix
         assert fact in text
 
 
+def test_the_command_has_the_precision_that_it_was_trained_in() -> None:
+    for name, ending in (("gan/fashion_mnist", " --trainer.precision=bf16-mixed"), ("cnn/digits", "")):
+        text = model_card(zoo.load(name), Path(name))
+        assert f"```bash\nzoo fit -c {name} --seed_everything={zoo.load(name).entry.seed}{ending}\n```" in text
+
+
 @pytest.mark.parametrize("name", index.entries())
 def test_all_packed_weights_have_a_card(name: str) -> None:
     text = model_card(zoo.load(name), Path(name))

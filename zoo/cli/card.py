@@ -168,6 +168,9 @@ def source_of(data: type) -> tuple[str, str]:
 def _making(config: dict[str, Any], source: Path, recipe: str | None) -> str:
     seed = config.get("seed_everything", 0)
     command = f"zoo fit -c {recipe} --seed_everything={seed}" if recipe else ""
+    precision = (config.get("trainer") or {}).get("precision")  # which a recipe leaves to the machine
+    if command and precision:
+        command += f" --trainer.precision={precision}"
     if source.is_dir() and (source / "env.json").is_file():
         command = " ".join(redact(json.loads((source / "env.json").read_text())["command"]))
     parts = [f"```bash\n{command}\n```"] if command else []
