@@ -43,6 +43,7 @@ COLUMNS = {
     "bits": "test bits per character",
     "loss": "last training loss",
 }
+LEADING = ("robust", "accuracy", "bits", "modes", "coverage")  # printed while measuring
 DEEP = [
     "--model.norm=none",
     "--model.dropout=0",
@@ -187,7 +188,7 @@ def measure(kinds: list[str], seeds: int, only: list[str]) -> None:
                 entry = {"command": f"zoo fit -c {recipe} {' '.join(argv)}", "runs": results, "machine": machine()}
                 store.setdefault(f"{kind}: {title}", {})[fragment or "without"] = entry
                 RESULTS.write_text(json.dumps(store, indent=1, sort_keys=True) + "\n")
-                by = next(key for key in ("robust", "accuracy", "bits", "modes", "coverage", "stopped") if key in results[0])
+                by = next(key for key in (*LEADING, "stopped") if key in results[0])
                 print(f"{title:<42} {fragment or 'without':<40} {summary(results, by)}", flush=True)
 
 
