@@ -32,6 +32,7 @@ from zoo.checkpoint_io import AtomicCheckpointIO
 from zoo.errors import ZooError
 from zoo.gan import GAN
 from zoo.layers.attention import Attention
+from zoo.memory import keep_freed_memory
 from zoo.module import SupervisedModule
 from zoo.profiler import NullProfiler
 from zoo.task import LanguageModeling
@@ -57,6 +58,7 @@ def trainer_defaults() -> dict[str, Any]:
 
 def default_callbacks(settings: dict[str, Any], model: LightningModule, folder: Path, command: str) -> dict[str, Any]:
     """Complete the arguments of the Trainer for this run."""
+    keep_freed_memory()
     torch.set_flush_denormal(True)  # denormal numbers can make a matrix product 200 times slower
     if not torch.cuda.is_available():
         # Lightning has torch ask the driver's library for GPUs, and Adam asks in every step: up to 0.2 ms without one.
