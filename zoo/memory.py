@@ -12,8 +12,8 @@ _LARGEST, _KEPT = 32 << 20, 1 << 30
 def keep_freed_memory() -> bool:
     """Have glibc keep blocks of up to 32 MB, and up to 1 GB of them; whether it does.
 
-    By default it gives much of what a step frees back to the system, and the next step pays for each page anew: up to
-    6,600 page faults a round of a small game. What the environment sets (``MALLOC_TRIM_THRESHOLD_``) stays; other
+    By default it gives much of what a step frees back to the system, and the next step pays for each page anew, which
+    ``benchmarks/gan_step.py`` shows. What the environment sets (``MALLOC_TRIM_THRESHOLD_``) stays; other
     systems and C libraries are left alone.
     """
     if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
